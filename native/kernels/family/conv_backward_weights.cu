@@ -14,21 +14,24 @@ constexpr int taps_of_block = 9, outs_of_block = 64, channels_of_block = 32;
 
 template <class Mode> struct WeightGradient {
     static constexpr int out_units = outs_of_block / Mode::of_unit, channel_units = channels_of_block / Mode::of_unit,
-                         fragments = outs_of_block / 16, pixels_of_step = 2 * Mode::of_unit;
+                         most_fragments = outs_of_block / 16;
 
-    float sums[taps_of_block][fragments][4] = {};
+    float sums[taps_of_block][most_fragments][4] = {};
 
     // dy and input: the planes of a tile, `positions` of dY; offsets: of the block's taps.
-    DEVICE_INLINE void add(unsigned dy, unsigned input, unsigned plane, int positions, const unsigned (&offsets)[taps_of_block + 1]) {
+    DEVICE_INLINE void add(unsigned dy, unsigned input, unsigned plane, int positions, const unsigned (&offsets)[taps_of_block + 1],
+                           int fragments) {
         if constexpr (Mode::of_unit == 8) {
             const unsigned matrix = lane() / 8, row = lane() % 8;
             dy += matrix % 2 * plane + (matrix / 2 * 8 + row) * 16;
             input += warp() * plane + (matrix % 2 * 8 + row) * 16;
             for (int first = 0; first < positions; first += 16, dy += 256, input += 256) {
-                unsigned left[fragments][4];
+                unsigned left[most_fragments][4];
 #pragma unroll
-                for (int m = 0; m < fragments; ++m) {
-                    load_blocks_turned(left[m], dy + 2 * m * plane);
+                for (int m = 0; m < most_fragments; ++m) {
+                    if (m < fragments) {
+                        load_blocks_turned(left[m], dy + 2 * m * plane);
+                    }
                 }
 #pragma unroll
                 for (int tap = 0; tap < taps_of_block; tap += 2) {
@@ -38,8 +41,10 @@ template <class Mode> struct WeightGradient {
 #pragma unroll
                     for (int k = 0; k < 2 && tap + k < taps_of_block; ++k) {
 #pragma unroll
-                        for (int m = 0; m < fragments; ++m) {
-                            Mode::multiply(sums[tap + k][m], left[m], {loaded[2 * k], loaded[2 * k + 1]});
+                        for (int m = 0; m < most_fragments; ++m) {
+                            if (m < fragments) {
+                                Mode::multiply(sums[tap + k][m], left[m], {loaded[2 * k], loaded[2 * k + 1]});
+                            }
                         }
                     }
                 }
@@ -49,19 +54,24 @@ template <class Mode> struct WeightGradient {
             dy += g / 4 * plane + t * 16 + g % 4 * 4;
             input += (2 * warp() + g / 4) * plane + t * 16 + g % 4 * 4;
             for (int first = 0; first < positions; first += 8, dy += 128, input += 128) {
-                typename Mode::template Factor<4> left[fragments];
+                typename Mode::template Factor<4> left[most_fragments];
 #pragma unroll
-                for (int m = 0; m < fragments; ++m) {
-                    const unsigned at = dy + 4 * m * plane;
-                    Mode::prepare(left[m], {load_word(at), load_word(at + 2 * plane), load_word(at + 64), load_word(at + 2 * plane + 64)});
+                for (int m = 0; m < most_fragments; ++m) {
+                    if (m < fragments) {
+                        const unsigned at = dy + 4 * m * plane;
+                        Mode::prepare(left[m],
+                                      {load_word(at), load_word(at + 2 * plane), load_word(at + 64), load_word(at + 2 * plane + 64)});
+                    }
                 }
 #pragma unroll
                 for (int tap = 0; tap < taps_of_block; ++tap) {
                     typename Mode::template Factor<2> right;
                     Mode::prepare(right, {load_word(input + offsets[tap]), load_word(input + offsets[tap] + 64)});
 #pragma unroll
-                    for (int m = 0; m < fragments; ++m) {
-                        Mode::multiply(sums[tap][m], left[m], right);
+                    for (int m = 0; m < most_fragments; ++m) {
+                        if (m < fragments) {
+                            Mode::multiply(sums[tap][m], left[m], right);
+                        }
                     }
                 }
             }
@@ -89,22 +99,24 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const TileBackwar
         offsets[k] = (unsigned)(tap / c.side * c.pitch() + tap % c.side) * 16;
     }
     // dY as it lies in the tall image of the input, each pixel where its window begins.
-    Convolution of_dy = c;
-    of_dy.height = c.out_height, of_dy.width = c.out_width, of_dy.channels = c.outs;
+    GradientRows of_dy = {c.samples, c.out_height, c.out_width, c.outs, c.by_out_width(), c.by_period(), c.pitch(), c.plane, 0, c.rows, 0, 0};
+    const int outs = smaller(c.outs - first_out, outs_of_block), fragments = (outs + 15) / 16,
+              out_units = outs <= 32 ? Gradient::out_units / 2 : Gradient::out_units;
     Gradient gradient;
     for (int tile = (int)blockIdx.x; tile < c.tiles; tile += (int)gridDim.x) {
         const int first_slot = tile * c.rows;
         __syncthreads();
-        GradientInput<Mode, Gradient::out_units>{p.layer}.fill(of_dy, c.period(), c.pitch(), first_slot, c.rows, 0, 0, first_out, dy);
-        ActivatedInput<Mode, Gradient::channel_units>{p.before}.read(c, first_slot, c.slots, first_channel, input);
+        of_dy.first_slot = first_slot;
+        GradientInput<Mode>{p.layer}.fill(of_dy, first_out, out_units, dy);
+        ActivatedInput<Mode>{p.before}.read(c, first_slot, c.slots, first_channel, Gradient::channel_units, input);
         __syncthreads();
-        gradient.add(SHARED_ADDRESS(dy), SHARED_ADDRESS(input), plane, c.rows * c.pitch(), offsets);
+        gradient.add(SHARED_ADDRESS(dy), SHARED_ADDRESS(input), plane, c.rows * c.pitch(), offsets, fragments);
     }
     float *partial = p.partial + (long long)blockIdx.x * c.outs * taps * c.channels;
 #pragma unroll
     for (int k = 0; k < taps_of_block; ++k) {
 #pragma unroll
-        for (int m = 0; m < Gradient::fragments; ++m) {
+        for (int m = 0; m < Gradient::most_fragments; ++m) {
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
                 const int out = first_out + 16 * m + 8 * half + lane() / 4, channel = first_channel + 8 * warp() + lane() % 4 * 2;

@@ -91,8 +91,9 @@ PUBLISH(features_backward_channels, backward_channels)
 template <class Mode> DEVICE_INLINE void features_backward(const FeaturesBackward &p) {
     using Element = typename Mode::Element;
     constexpr int of_unit = Mode::of_unit, at_once = 2; // rows whose loads are on their way together
-    __shared__ float of_threads[of_unit][backward_threads], sums[2 * backward_channels];
     __shared__ double scratch[4 * backward_threads];
+    __shared__ float sums[2 * backward_channels];
+    float(&of_threads)[of_unit][backward_threads] = *reinterpret_cast<float(*)[of_unit][backward_threads]>(scratch);
     const int channels = p.norm.channels, first_channel = (int)blockIdx.y * backward_channels;
     const int units = smaller(backward_channels, channels - first_channel) / of_unit, thread = (int)threadIdx.x;
     const int rows_of_block = backward_threads / units, step = (int)gridDim.x * rows_of_block;

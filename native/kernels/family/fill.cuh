@@ -18,23 +18,26 @@ struct PreviousLayer {
     unsigned makes;
 };
 
-// A layer on the way back, by value: y and the gradient of u, (N, H, W, C), or (N, H/2, W/2, C) of a layer that is pooled.
+// A layer on the way back, by value: y and the gradient of u, (N, H, W, C), or (N, H/2, W/2, C) of a layer that is pooled. The factors are
+// those of divisors by half of W and of H, rounded up.
 struct GradientLayer {
     const void *y, *du;
     Affine affine;
-    unsigned pools;
+    unsigned pools, pair_width_factor, pairs_factor;
 };
 
-// A thread's part of a chunk: one unit of some pixels.
-template <class Mode, int Units = units_of_chunk> struct UnitOfThread {
-    static constexpr int pixels_at_once = conv_threads / Units;
+// A thread's part of so many channels, a power of two of units: one unit of some pixels.
+template <class Mode> struct UnitOfThread {
+    int number, channel, first_pixel, pixels_at_once;
 
-    int number, channel;
-
-    DEVICE_INLINE UnitOfThread(int first_channel)
-        : number(here((int)threadIdx.x) % Units), channel(first_channel + number * Mode::of_unit) {}
-
-    DEVICE_INLINE static int first_pixel() { return here((int)threadIdx.x) / Units; }
+    DEVICE_INLINE UnitOfThread(int first_channel, int units) {
+        const int thread = here((int)threadIdx.x), first_of = (units - 1) & thread;
+        number = first_of;
+        channel = first_channel + number * Mode::of_unit;
+        const int shift = units >= 16 ? 4 : units == 8 ? 3 : 2;
+        first_pixel = thread >> shift;
+        pixels_at_once = conv_threads >> shift;
+    }
 };
 
 // make(loaded) of every pixel of a walk, so many loads on the way together; load(at) tells whether there is something to load.
@@ -75,32 +78,32 @@ struct OwnedSlots {
     DEVICE_INLINE OwnedSlots(const Convolution &c, const TileRows &rows)
         : first(rows.first == 0 ? 0 : c.padding), end(c.slots) {
         if (rows.first + rows.count < c.samples * c.out_height) {
-            end = TileRows::slot_of(c, Divisor(c.out_height), rows.first + rows.count) + c.padding - rows.first_slot;
+            end = TileRows::slot_of(c, rows.first + rows.count) + c.padding - rows.first_slot;
         }
     }
 };
 
 // The activation of the layer before.
-template <class Mode, int Units = units_of_chunk> struct ActivatedInput {
+template <class Mode> struct ActivatedInput {
     const PreviousLayer &layer;
 
     DEVICE_INLINE void fill(const Convolution &c, const TileRows &rows, int chunk, unsigned char *planes) const {
         if (layer.makes) {
             make(c, rows, chunk, planes);
         } else {
-            read(c, rows.first_slot, rows.slots, chunk * chunk_channels<Mode>, planes);
+            read(c, rows.first_slot, rows.slots, chunk * chunk_channels<Mode>, units_of_chunk, planes);
         }
     }
 
     // Of y, or of what is marked already.
-    DEVICE_INLINE void read(const Convolution &c, int first_slot, int slots, int first_channel, unsigned char *planes) const {
-        const UnitOf unit(first_channel);
+    DEVICE_INLINE void read(const Convolution &c, int first_slot, int slots, int first_channel, int units, unsigned char *planes) const {
+        const UnitOf unit(first_channel, units);
         const Coefficients of(layer.affine, unit.channel, c.channels);
-        const Walk walk(c.width, c.period(), unit.pixels_at_once);
+        const Walk walk(c.by_width(), c.by_period(), unit.pixels_at_once);
         unsigned char *to = place(c, planes, unit);
         const auto exists = [&](const Cursor &at) { return of.exist && at.row >= c.padding && at.image < c.samples; };
         for_pixels<4, Unit>(
-            walk, walk.begin(first_slot, unit.first_pixel()), slots,
+            walk, walk.begin(first_slot, unit.first_pixel), slots,
             [&](const Cursor &at, Unit &y) {
                 if (exists(at)) {
                     y = load_unit(pixel_address<Mode>(layer.y, at.image, at.row - c.padding, at.column, c.height, c.width, c.channels,
@@ -115,7 +118,7 @@ template <class Mode, int Units = units_of_chunk> struct ActivatedInput {
 
   private:
     using Channels = Values<Mode::of_unit>;
-    using UnitOf = UnitOfThread<Mode, Units>;
+    using UnitOf = UnitOfThread<Mode>;
 
     struct Coefficients {
         Channels scale, shift;
@@ -139,9 +142,9 @@ template <class Mode, int Units = units_of_chunk> struct ActivatedInput {
     };
 
     DEVICE_INLINE void make(const Convolution &c, const TileRows &rows, int chunk, unsigned char *planes) const {
-        const UnitOf unit(chunk * chunk_channels<Mode>);
+        const UnitOf unit(chunk * chunk_channels<Mode>, units_of_chunk);
         const Coefficients of(layer.affine, unit.channel, c.channels);
-        const Walk walk(c.width, c.period(), unit.pixels_at_once);
+        const Walk walk(c.by_width(), c.by_period(), unit.pixels_at_once);
         const OwnedSlots owned(c, rows);
         const bool pools = layer.full_height > 0, drops = layer.dropout.threshold > 0;
         const int *order = drops ? device_pointer<const int>(layer.state->order) : nullptr;
@@ -150,7 +153,7 @@ template <class Mode, int Units = units_of_chunk> struct ActivatedInput {
         const int height = pools ? layer.full_height : c.height, width = pools ? layer.full_width : c.width;
         unsigned char *to = place(c, planes, unit);
         for_pixels<1, Quad>(
-            walk, walk.begin(rows.first_slot, unit.first_pixel()), rows.slots,
+            walk, walk.begin(rows.first_slot, unit.first_pixel), rows.slots,
             [&](const Cursor &at, Quad &y) {
                 if (of.exist && at.row >= c.padding && at.image < c.samples) {
                     const int row = at.row - c.padding;
@@ -183,35 +186,42 @@ template <class Mode, int Units = units_of_chunk> struct ActivatedInput {
     }
 };
 
+// Rows of a tall image of dY, `above` of each image being zeros, and where their pixels lie: `left` positions further on.
+struct GradientRows {
+    int samples, height, width, channels;
+    Divisor by_width, by_period;
+    int pitch, plane, first_slot, slots, above, left;
+};
+
 // dY of a layer on the way back.
-template <class Mode, int Units = units_of_chunk> struct GradientInput {
+template <class Mode> struct GradientInput {
     const GradientLayer &layer;
 
     DEVICE_INLINE void fill(const Convolution &c, const TileRows &rows, int chunk, unsigned char *planes) const {
-        fill(c, c.period(), c.pitch(), rows.first_slot, rows.slots, c.padding, c.padding, chunk * chunk_channels<Mode>, planes);
+        const GradientRows all = {c.samples,      c.height,     c.width,         c.channels, c.by_width(), c.by_period(), c.pitch(), c.plane,
+                                  rows.first_slot, rows.slots, c.padding, c.padding};
+        fill(all, chunk * chunk_channels<Mode>, units_of_chunk, planes);
     }
 
-    // Of so many rows of a tall image, `above` of each image being zeros, to places that begin `left` positions further on.
-    DEVICE_INLINE void fill(const Convolution &c, int period, int pitch, int first_slot, int slots, int above, int left, int first_channel,
-                            unsigned char *planes) const {
-        const UnitOfThread<Mode, Units> unit(first_channel);
+    DEVICE_INLINE void fill(const GradientRows &c, int first_channel, int units, unsigned char *planes) const {
+        const UnitOfThread<Mode> unit(first_channel, units);
         Channels a = {}, b = {}, constant = {};
         if (unit.channel < c.channels) {
             a = layer.affine.scales<Mode::of_unit>(unit.channel);
             b = Affine::of<Mode::of_unit>(layer.affine.from_y, unit.channel, 0);
             constant = Affine::of<Mode::of_unit>(layer.affine.constant, unit.channel, 0);
         }
-        unsigned char *to = planes + (unsigned)(unit.number * c.plane + left) * 16;
+        unsigned char *to = planes + (unsigned)(unit.number * c.plane + c.left) * 16;
         if (layer.pools) {
-            pooled(c, period, pitch, first_slot, slots, above, unit, a, b, constant, to);
+            pooled(c, unit, a, b, constant, to);
         } else {
-            plain(c, period, pitch, first_slot, slots, above, unit, a, b, constant, to);
+            plain(c, unit, a, b, constant, to);
         }
     }
 
   private:
     using Channels = Values<Mode::of_unit>;
-    using UnitOf = UnitOfThread<Mode, Units>;
+    using UnitOf = UnitOfThread<Mode>;
 
     struct Pair {
         Unit y, du;
@@ -227,24 +237,23 @@ template <class Mode, int Units = units_of_chunk> struct GradientInput {
         return Mode::operand(out);
     }
 
-    DEVICE_INLINE void plain(const Convolution &c, int period, int pitch, int first_slot, int slots, int above, const UnitOf &unit,
-                             const Channels &a, const Channels &b, const Channels &constant, unsigned char *to) const {
-        const Walk walk(c.width, period, unit.pixels_at_once);
+    DEVICE_INLINE void plain(const GradientRows &c, const UnitOf &unit, const Channels &a, const Channels &b, const Channels &constant, unsigned char *to) const {
+        const Walk walk(c.by_width, c.by_period, unit.pixels_at_once);
         const auto exists = [&](const Cursor &at) {
-            return unit.channel < c.channels && at.row >= above && at.row < above + c.height && at.image < c.samples;
+            return unit.channel < c.channels && at.row >= c.above && at.row < c.above + c.height && at.image < c.samples;
         };
         for_pixels<3, Pair>(
-            walk, walk.begin(first_slot, unit.first_pixel()), slots,
+            walk, walk.begin(c.first_slot, unit.first_pixel), c.slots,
             [&](const Cursor &at, Pair &pair) {
                 if (exists(at)) {
-                    pair.y = load_unit(pixel_address<Mode>(layer.y, at.image, at.row - above, at.column, c.height, c.width, c.channels,
+                    pair.y = load_unit(pixel_address<Mode>(layer.y, at.image, at.row - c.above, at.column, c.height, c.width, c.channels,
                                                            unit.channel));
-                    pair.du = load_unit(pixel_address<Mode>(layer.du, at.image, at.row - above, at.column, c.height, c.width, c.channels,
+                    pair.du = load_unit(pixel_address<Mode>(layer.du, at.image, at.row - c.above, at.column, c.height, c.width, c.channels,
                                                             unit.channel));
                 }
             },
             [&](const Cursor &at, const Pair &pair) {
-                store_unit(to + (unsigned)(at.slot * pitch + at.column) * 16,
+                store_unit(to + (unsigned)(at.slot * c.pitch + at.column) * 16,
                            exists(at) ? gradient(pair.y, pair.du, a, b, constant) : Unit{{0, 0, 0, 0}});
             });
     }
@@ -255,19 +264,19 @@ template <class Mode, int Units = units_of_chunk> struct GradientInput {
 
     // Two rows of two pixels at a time; the gradient goes to the first maximum, what batch norm adds goes everywhere. Of an odd size, the
     // last row and column have no pooled pixel.
-    DEVICE_INLINE void pooled(const Convolution &c, int period, int pitch, int first_slot, int slots, int above, const UnitOf &unit,
-                              const Channels &a, const Channels &b, const Channels &constant, unsigned char *to) const {
-        const int pairs = (c.height + 1) / 2, image = first_slot / period, row = first_slot % period - above;
-        const int last = first_slot + slots - 1, last_image = last / period, last_row = last % period - above;
+    DEVICE_INLINE void pooled(const GradientRows &c, const UnitOf &unit, const Channels &a, const Channels &b, const Channels &constant, unsigned char *to) const {
+        const int pairs = (c.height + 1) / 2, period = c.by_period.divisor, last = c.first_slot + c.slots - 1;
+        const int image = c.by_period.quotient(c.first_slot), row = c.first_slot - image * period - c.above;
+        const int last_image = c.by_period.quotient(last), last_row = last - last_image * period - c.above;
         const int first_pair = image * pairs + (row < 0 ? 0 : smaller(row / 2, pairs)),
                   end = last_image * pairs + (last_row < 0 ? 0 : smaller(last_row / 2 + 1, pairs));
-        const Walk walk((c.width + 1) / 2, pairs, unit.pixels_at_once);
+        const Walk walk({(c.width + 1) / 2, layer.pair_width_factor}, {pairs, layer.pairs_factor}, unit.pixels_at_once);
         const auto exists = [&](const Cursor &at) { return unit.channel < c.channels && at.image < c.samples; };
         const auto inside = [&](const Cursor &at, int k) {
             return 2 * at.row + k / 2 < c.height && 2 * at.column + k % 2 < c.width;
         };
         for_pixels<1, Quad>(
-            walk, walk.begin(first_pair, unit.first_pixel()), end - first_pair,
+            walk, walk.begin(first_pair, unit.first_pixel), end - first_pair,
             [&](const Cursor &at, Quad &quad) {
                 if (exists(at)) {
                     const auto *first = pixel_address<Mode>(layer.y, at.image, 2 * at.row, 2 * at.column, c.height, c.width, c.channels,
@@ -284,20 +293,22 @@ template <class Mode, int Units = units_of_chunk> struct GradientInput {
             [&](const Cursor &at, const Quad &quad) {
                 Unit given[4];
                 given_to_first_best<Mode>(quad.y, a, quad.du, given);
-                const int slot = at.image * period + above + 2 * at.row - first_slot;
+                const int slot = at.image * period + c.above + 2 * at.row - c.first_slot;
 #pragma unroll
                 for (int k = 0; k < 4; ++k) {
-                    if (inside(at, k) && slot + k / 2 >= 0 && slot + k / 2 < slots) {
-                        store_unit(to + (unsigned)((slot + k / 2) * pitch + 2 * at.column + k % 2) * 16,
+                    if (inside(at, k) && slot + k / 2 >= 0 && slot + k / 2 < c.slots) {
+                        store_unit(to + (unsigned)((slot + k / 2) * c.pitch + 2 * at.column + k % 2) * 16,
                                    exists(at) ? gradient(quad.y[k], given[k], a, b, constant) : Unit{{0, 0, 0, 0}});
                     }
                 }
             });
-        // Rows of zeros between images.
-        for (int i = unit.first_pixel(); i < slots * c.width; i += unit.pixels_at_once) {
-            const int slot = i / c.width, of_image = (first_slot + slot) % period;
-            if (of_image < above || of_image >= above + c.height) {
-                store_unit(to + (unsigned)(slot * pitch + i - slot * c.width) * 16, {{0, 0, 0, 0}});
+        // Rows of zeros before, between and after images.
+        for (int next = image; next <= last_image + 1; ++next) {
+            const int end_of_zeros = next * period + c.above - c.first_slot, zeros = period - c.height;
+            for (int slot = end_of_zeros - zeros; slot < end_of_zeros; ++slot) {
+                for (int column = unit.first_pixel; slot >= 0 && slot < c.slots && column < c.width; column += unit.pixels_at_once) {
+                    store_unit(to + (unsigned)(slot * c.pitch + column) * 16, {{0, 0, 0, 0}});
+                }
             }
         }
     }

@@ -13,7 +13,7 @@ struct FirstBackwardWeights {
     Convolution shape; // rows, slots: of dY's tall image, and of x's
     GradientLayer layer;
     const void *x;
-    float *partial; // (gridDim.x, outs, taps)
+    float *partial; // (gridDim.x · warps, outs, taps)
 };
 
 // Rows of x in shared memory, as the tall image has them, elements side by side.
@@ -26,12 +26,23 @@ template <class Mode> struct WindowTile {
 
     DEVICE_INLINE void fill(const Convolution &c, const void *x, int first_slot, int slots) const {
         for (int i = (int)threadIdx.x; i < slots * c.pitch() + c.padding; i += conv_threads) {
-            const int slot = i / c.pitch(), image = (first_slot + slot) / c.period(), row = (first_slot + slot) % c.period() - c.padding,
-                      column = i - slot * c.pitch() - c.padding;
-            const bool exists = slot < slots && row >= 0 && column >= 0 && image < c.samples;
-            tile[i] = exists ? static_cast<const Element *>(x)[((long long)image * c.height + row) * c.width + column] : Element{};
+            tile[i] = {};
         }
+        __syncthreads();
+        const Walk walk(c.by_width(), c.by_period(), conv_threads);
+        for_pixels<4, Element>(
+            walk, walk.begin(first_slot, (int)threadIdx.x), slots,
+            [&](const Cursor &at, Element &value) {
+                const bool exists = at.row >= c.padding && at.image < c.samples;
+                value = exists ? static_cast<const Element *>(x)[((long long)at.image * c.height + at.row - c.padding) * c.width + at.column]
+                               : Element{};
+            },
+            [&](const Cursor &at, const Element &value) { tile[at.slot * c.pitch() + c.padding + at.column] = rounded(value); });
     }
+
+    // As an operand of products.
+    DEVICE_INLINE static bfloat16 rounded(bfloat16 x) { return x; }
+    DEVICE_INLINE static float rounded(float x) { return bits_float(Mode::operand({{x, x, x, x}}).w[0]); }
 
     // How far from the window's first pixel a tap's is.
     DEVICE_INLINE static int offset(const Convolution &c, int tap) { return tap < c.taps() ? tap / c.side * c.pitch() + tap % c.side : 0; }
@@ -58,7 +69,6 @@ template <class Mode> DEVICE_INLINE void first_forward(const FirstForward &p) {
     constexpr int most_steps = 32 / Windows::of_step;
     const Convolution &c = p.shape;
     const Windows windows{reinterpret_cast<typename Mode::Element *>(dynamic_shared_memory)};
-    const Divisor by_height(c.out_height), by_width(c.out_width);
     const int channel = (int)blockIdx.y * 32 + lane() % 4 * 8, g = lane() / 4;
     const bool exists = channel < c.outs;
     typename Mode::template Factor<2> weights[most_steps][4];
@@ -88,21 +98,20 @@ template <class Mode> DEVICE_INLINE void first_forward(const FirstForward &p) {
             Mode::prepare(weights[step][tile], loaded);
         }
     }
-    WarpSums<1> sums;
+    ChannelSums<1> sums;
     wait_for_kernel_before();
     for (int tile = (int)blockIdx.x; tile < c.tiles; tile += (int)gridDim.x) {
-        const TileRows rows(c, by_height, tile);
+        const TileRows rows(c, tile);
         const int pixels = rows.count * c.out_width;
         __syncthreads();
         windows.fill(c, p.x, rows.first_slot, rows.slots);
         __syncthreads();
-        ChannelSums of_tile;
         for (int first = warp() * 16; first < pixels; first += conv_warps * 16) {
             int places[2];
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
-                const int pixel = smaller(first + 8 * half + g, pixels - 1), row = by_width.quotient(pixel);
-                places[half] = (rows.slot_of(c, by_height, rows.first + row) - rows.first_slot) * c.pitch() + pixel - row * c.out_width;
+                const int pixel = smaller(first + 8 * half + g, pixels - 1), row = c.by_out_width().quotient(pixel);
+                places[half] = (rows.slot_of(c, rows.first + row) - rows.first_slot) * c.pitch() + pixel - row * c.out_width;
             }
             float made[4][4] = {};
 #pragma unroll
@@ -133,11 +142,10 @@ template <class Mode> DEVICE_INLINE void first_forward(const FirstForward &p) {
                     }
                     auto *to = static_cast<typename Mode::Element *>(p.y) + ((long long)rows.first * c.out_width + pixel) * c.outs + channel;
                     y = store_eight<Mode>(to, y);
-                    of_tile.add(y, y);
+                    sums.add(0, y, y);
                 }
             }
         }
-        sums.add(0, of_tile);
     }
     let_next_kernel_begin();
     if (p.norm.partial) {
@@ -145,76 +153,88 @@ template <class Mode> DEVICE_INLINE void first_forward(const FirstForward &p) {
     }
 }
 
-// A block has 64 outputs, a warp sixteen of them and all taps.
+// A block has 64 outputs and all taps, a warp its share of the pixels.
 template <class Mode> DEVICE_INLINE void first_backward_weights(const FirstBackwardWeights &p) {
     using Windows = WindowTile<Mode>;
-    constexpr int units = 64 / Mode::of_unit, tiles = 4; // of eight taps
+    constexpr int most_units = 64 / Mode::of_unit, most_m = 4, tiles = 4; // of eight taps
     const Convolution &c = p.shape;
     const unsigned plane = c.plane_bytes(), planes = SHARED_ADDRESS(dynamic_shared_memory);
-    const Windows windows{reinterpret_cast<typename Mode::Element *>(dynamic_shared_memory + units * plane)};
-    const int first_out = (int)blockIdx.y * 64, g = lane() / 4, t = lane() % 4;
-    for (unsigned i = threadIdx.x; i < units * (unsigned)c.plane; i += conv_threads) {
+    const Windows windows{reinterpret_cast<typename Mode::Element *>(dynamic_shared_memory + most_units * plane)};
+    const int first_out = (int)blockIdx.y * 64, outs = smaller(c.outs - first_out, 64), g = lane() / 4, t = lane() % 4;
+    for (unsigned i = threadIdx.x; i < most_units * (unsigned)c.plane; i += conv_threads) {
         store_unit(dynamic_shared_memory + i * 16, {{0, 0, 0, 0}});
     }
     for (int i = (int)threadIdx.x; i < c.plane; i += conv_threads) {
         windows.tile[i] = {};
     }
-    Convolution of_dy = c;
-    of_dy.height = c.out_height, of_dy.width = c.out_width, of_dy.channels = c.outs;
-    const int used = (c.taps() + 7) / 8;
+    GradientRows of_dy = {c.samples, c.out_height, c.out_width, c.outs, c.by_out_width(), c.by_period(), c.pitch(), c.plane, 0, c.rows, 0, 0};
+    const int used = (c.taps() + 7) / 8, fragments = (outs + 15) / 16;
     int offsets[tiles];
 #pragma unroll
     for (int tile = 0; tile < tiles; ++tile) {
         offsets[tile] = windows.offset(c, 8 * tile + g);
     }
-    float sums[tiles][4] = {};
+    float sums[most_m][tiles][4] = {};
     for (int tile = (int)blockIdx.x; tile < c.tiles; tile += (int)gridDim.x) {
-        const int first_slot = tile * c.rows;
+        of_dy.first_slot = tile * c.rows;
         __syncthreads();
-        GradientInput<Mode, units>{p.layer}.fill(of_dy, c.period(), c.pitch(), first_slot, c.rows, 0, 0, first_out, dynamic_shared_memory);
-        windows.fill(c, p.x, first_slot, c.slots);
+        GradientInput<Mode>{p.layer}.fill(of_dy, first_out, outs <= 32 ? most_units / 2 : most_units, dynamic_shared_memory);
+        windows.fill(c, p.x, of_dy.first_slot, c.slots);
         __syncthreads();
-        for (int first = 0; first < c.rows * c.pitch(); first += Windows::of_step) {
-            typename Mode::template Factor<4> left;
-            unsigned loaded[4];
-            if constexpr (Mode::of_unit == 8) {
-                const unsigned matrix = lane() / 8, row = lane() % 8;
-                load_blocks_turned(loaded, planes + (2 * warp() + matrix % 2) * plane + (first + matrix / 2 * 8 + row) * 16);
-            } else {
-#pragma unroll
-                for (int i = 0; i < 4; ++i) {
-                    loaded[i] = load_word(planes + (4 * warp() + g / 4 + i % 2 * 2) * plane + (first + t + i / 2 * 4) * 16 + g % 4 * 4);
-                }
-            }
-            Mode::prepare(left, loaded);
+        for (int first = warp() * Windows::of_step; first < c.rows * c.pitch(); first += conv_warps * Windows::of_step) {
+            typename Mode::template Factor<2> right[tiles];
 #pragma unroll
             for (int k = 0; k < tiles; ++k) {
                 if (k < used) {
-                    typename Mode::template Factor<2> right;
                     unsigned of_taps[2];
 #pragma unroll
                     for (int i = 0; i < 2; ++i) {
                         of_taps[i] = windows.gathered(
                             [&](int part) { return windows.bits(windows.tile[first + windows.element(i, part) + offsets[k]]); });
                     }
-                    Mode::prepare(right, of_taps);
-                    Mode::multiply(sums[k], left, right);
+                    Mode::prepare(right[k], of_taps);
+                }
+            }
+#pragma unroll
+            for (int m = 0; m < most_m; ++m) {
+                if (m < fragments) {
+                    typename Mode::template Factor<4> left;
+                    unsigned loaded[4];
+                    if constexpr (Mode::of_unit == 8) {
+                        const unsigned matrix = lane() / 8, row = lane() % 8;
+                        load_blocks_turned(loaded, planes + (2 * m + matrix % 2) * plane + (first + matrix / 2 * 8 + row) * 16);
+                    } else {
+#pragma unroll
+                        for (int i = 0; i < 4; ++i) {
+                            loaded[i] = load_word(planes + (4 * m + g / 4 + i % 2 * 2) * plane + (first + t + i / 2 * 4) * 16 + g % 4 * 4);
+                        }
+                    }
+                    Mode::prepare(left, loaded);
+#pragma unroll
+                    for (int k = 0; k < tiles; ++k) {
+                        if (k < used) {
+                            Mode::multiply(sums[m][k], left, right[k]);
+                        }
+                    }
                 }
             }
         }
     }
-    float *partial = p.partial + (long long)blockIdx.x * c.outs * c.taps();
+    float *partial = p.partial + ((long long)blockIdx.x * conv_warps + warp()) * c.outs * c.taps();
 #pragma unroll
-    for (int k = 0; k < tiles; ++k) {
+    for (int m = 0; m < most_m; ++m) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            const int out = first_out + 16 * warp() + 8 * (i / 2) + g, tap = 8 * k + 2 * t + i % 2;
-            if (out < c.outs && tap < c.taps()) {
-                partial[out * c.taps() + tap] = sums[k][i];
+        for (int k = 0; k < tiles; ++k) {
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                const int out = first_out + 16 * m + 8 * (i / 2) + g, tap = 8 * k + 2 * t + i % 2;
+                if (out < c.outs && tap < c.taps()) {
+                    partial[out * c.taps() + tap] = sums[m][k][i];
+                }
             }
         }
     }
 }
 
 KERNELS_OF_MODES(first_forward, FirstForward, conv_threads, 4)
-KERNELS_OF_MODES(first_backward_weights, FirstBackwardWeights, conv_threads, 4)
+KERNELS_OF_MODES(first_backward_weights, FirstBackwardWeights, conv_threads, 3)

@@ -8,15 +8,13 @@
 
 constexpr int conv_threads = 128, conv_warps = 4;
 
-// Divides what is below 2^32 / divisor² without an instruction for it.
+// Divides what is below 2^32 / divisor² without an instruction for it. The factor is 2^32 / divisor, rounded up; that of 1 would be 2^32,
+// and is 0.
 struct Divisor {
-    unsigned divisor, factor;
+    int divisor;
+    unsigned factor;
 
-    DEVICE_INLINE explicit Divisor(int by) : divisor((unsigned)by), factor(0xFFFFFFFFu / (unsigned)by + 1) {}
-
-    DEVICE_INLINE int quotient(int x) const {
-        return divisor == 1 ? x : (int)((unsigned long long)(unsigned)x * factor >> 32); // the factor of 1 would be 2^32
-    }
+    DEVICE_INLINE int quotient(int x) const { return factor == 0 ? x : (int)((unsigned long long)(unsigned)x * factor >> 32); }
 };
 
 // A number of which the compiler does not know that it was the same before: what follows from it is computed where it is used, and not kept
@@ -36,10 +34,15 @@ struct Convolution {
     int slots, plane;                // rows of the tall image, and positions, for which a block has room
     int fragments;                   // sixteens of pixels of a warp
     int width_of_block;              // outputs of a block: 32 or 64
+    unsigned width_factor, period_factor, out_width_factor, out_height_factor; // of divisors
 
     DEVICE_INLINE int period() const { return height + padding; }
     DEVICE_INLINE int pitch() const { return width + padding; }
     DEVICE_INLINE int taps() const { return side * side; }
+    DEVICE_INLINE Divisor by_width() const { return {width, width_factor}; }
+    DEVICE_INLINE Divisor by_period() const { return {period(), period_factor}; }
+    DEVICE_INLINE Divisor by_out_width() const { return {out_width, out_width_factor}; }
+    DEVICE_INLINE Divisor by_out_height() const { return {out_height, out_height_factor}; }
     DEVICE_INLINE unsigned plane_bytes() const { return (unsigned)plane * 16; }
 };
 
@@ -49,29 +52,31 @@ struct Cursor {
     int image, row;   // row: of the image with the rows of zeros before it
 };
 
-// The pixels of rows of `width` pixels that are `step` apart, from the first one of this thread.
+// The pixels of rows of an image that are `step` apart, from the first one of this thread.
 struct Walk {
-    int width, period, down, right; // the step
+    Divisor by_width, by_period;
+    int down, right; // the step
 
-    DEVICE_INLINE Walk(int columns, int rows_of_image, int step)
-        : width(here(columns)), period(here(rows_of_image)), down(step / width), right(step % width) {}
+    DEVICE_INLINE Walk(const Divisor &width, const Divisor &period, int step)
+        : by_width{here(width.divisor), width.factor}, by_period{here(period.divisor), period.factor}, down(by_width.quotient(step)),
+          right(step - down * by_width.divisor) {}
 
     DEVICE_INLINE Cursor begin(int first_slot, int pixel) const {
-        const int slot = pixel / width, row = first_slot + slot;
-        return {slot, pixel % width, row / period, row % period};
+        const int slot = by_width.quotient(pixel), row = first_slot + slot, image = by_period.quotient(row);
+        return {slot, pixel - slot * by_width.divisor, image, row - image * by_period.divisor};
     }
 
     DEVICE_INLINE void next(Cursor &at) const {
         int rows = down;
         at.column += right;
-        if (at.column >= width) {
-            at.column -= width;
+        if (at.column >= by_width.divisor) {
+            at.column -= by_width.divisor;
             ++rows;
         }
         at.slot += rows;
         at.row += rows;
-        while (at.row >= period) {
-            at.row -= period;
+        while (at.row >= by_period.divisor) {
+            at.row -= by_period.divisor;
             ++at.image;
         }
     }
@@ -82,18 +87,18 @@ struct TileRows {
     int first, count;      // of output, over all images
     int first_slot, slots; // of the tall image
 
-    DEVICE_INLINE TileRows(const Convolution &c, const Divisor &by_height, int tile) {
+    DEVICE_INLINE TileRows(const Convolution &c, int tile) {
         const int all = c.samples * c.out_height;
         first = tile * c.rows;
         count = smaller(c.rows, all - first);
         const int last = first + count - 1;
-        first_slot = slot_of(c, by_height, first);
-        slots = slot_of(c, by_height, last) + c.side - first_slot;
+        first_slot = slot_of(c, first);
+        slots = slot_of(c, last) + c.side - first_slot;
     }
 
     // Where the windows of a row of output begin.
-    DEVICE_INLINE static int slot_of(const Convolution &c, const Divisor &by_height, int row) {
-        const int image = by_height.quotient(row);
+    DEVICE_INLINE static int slot_of(const Convolution &c, int row) {
+        const int image = c.by_out_height().quotient(row);
         return image * c.period() + row - image * c.out_height;
     }
 };

@@ -9,6 +9,9 @@ namespace CudnnDigits.Cuda.Fused;
 /// </summary>
 internal sealed class TileConvolutions
 {
+    /// <summary>Gradients that a block of the first layer leaves: one of each warp.</summary>
+    private const int RowsOfFirst = 4;
+
     private readonly CudaSession _session;
     private readonly TileNetwork _net;
     private readonly Layer[] _layers;
@@ -90,16 +93,16 @@ internal sealed class TileConvolutions
                 if (i == 0)
                 {
                     int groups = (weights.Outs + 63) / 64;
-                    (int X, int Y) grid = WeightGrid(weights, groups, 4);
+                    (int X, int Y) grid = WeightGrid(weights, groups, 3, RowsOfFirst);
                     int bytes = weights.Plane * (64 * _elementBytes + _elementBytes);
                     Launch("first_backward_weights", grid, bytes, new FirstBackwardWeights(
                         weights, layer.Gradient, _net.Input.Address, _net.Buffers.PartialWeights.Address));
-                    AddUp(layer, grid.X);
+                    AddUp(layer, grid.X * RowsOfFirst);
                 }
                 else
                 {
                     int groups = (weights.Outs + 63) / 64 * ((weights.Channels + 31) / 32) * ((weights.Side * weights.Side + 8) / 9);
-                    (int X, int Y) grid = WeightGrid(weights, groups, 2);
+                    (int X, int Y) grid = WeightGrid(weights, groups, 2, 1);
                     Launch("conv_backward_weights", grid, weights.Plane * 96 * _elementBytes, new TileBackwardWeights(
                         weights, layer.Gradient, Made(_layers[i - 1].Of), _net.Buffers.PartialWeights.Address));
                     AddUp(layer, grid.X);
@@ -131,12 +134,12 @@ internal sealed class TileConvolutions
 
     private (int X, int Y) Grid(TileShape shape) => shape.Grid(_multiprocessors, shape.WidthOfBlock == 32 ? 3 : 2, shape.Groups);
 
-    /// <summary>Blocks along x leave a gradient each: no more than there is room for.</summary>
-    private (int X, int Y) WeightGrid(TileShape shape, int groups, int perMultiprocessor)
+    /// <summary>Blocks along x leave gradients: no more than there is room for.</summary>
+    private (int X, int Y) WeightGrid(TileShape shape, int groups, int perMultiprocessor, int rowsOfBlock)
     {
         long ofOne = (long)shape.Outs * shape.Channels * shape.Side * shape.Side;
         (int x, int y) = shape.Grid(_multiprocessors, perMultiprocessor, groups);
-        return ((int)Math.Min(x, _net.Buffers.MostPartialWeights / ofOne), y);
+        return ((int)Math.Min(x, _net.Buffers.MostPartialWeights / (ofOne * rowsOfBlock)), y);
     }
 
     private void Launch<T>(string kernel, (int X, int Y) grid, int sharedBytes, T parameters)

@@ -9,7 +9,7 @@ namespace CudnnDigits.Cuda.Fused;
 /// </summary>
 internal readonly record struct TileShape(
     int Samples, int Height, int Width, int Channels, int OutHeight, int OutWidth, int Outs, int Side, int Padding, int Rows, int Tiles,
-    int Slots, int Plane, int Fragments, int WidthOfBlock)
+    int Slots, int Plane, int Fragments, int WidthOfBlock, uint WidthFactor, uint PeriodFactor, uint OutWidthFactor, uint OutHeightFactor)
 {
     /// <summary>Two blocks of so much dynamic shared memory fit a multiprocessor of any GPU since Ampere: 100 KiB, of which the driver
     /// takes one for each block.</summary>
@@ -72,7 +72,11 @@ internal readonly record struct TileShape(
     public int WindowBytes(int elementBytes) => Math.Max((Slots * Pitch + Padding) * elementBytes, 8 << 10);
 
     private static TileShape Of(Shape input, Shape output, int side, int padding, int samples) => new(
-        samples, input.H, input.W, input.C, output.H, output.W, output.C, side, padding, 0, 0, 0, 0, 0, 0);
+        samples, input.H, input.W, input.C, output.H, output.W, output.C, side, padding, 0, 0, 0, 0, 0, 0,
+        Factor(input.W), Factor(input.H + padding), Factor(output.W), Factor(output.H));
+
+    /// <summary>By which a kernel multiplies to divide; Divisor in tall.cuh.</summary>
+    public static uint Factor(int divisor) => divisor == 1 ? 0 : uint.MaxValue / (uint)divisor + 1;
 
     /// <summary>
     /// The outputs and pixels of a block for which a multiprocessor has least to do, roughly: products at eight cycles each, sixteen
