@@ -14,7 +14,9 @@ internal readonly record struct NetworkKind(CudaKernels Kernels)
     /// <summary>Whether it calls cuDNN or cuBLAS.</summary>
     public bool NeedsLibraries => Kernels is CudaKernels.Layered or CudaKernels.Hybrid;
 
-    /// <summary>As asked for, or the fastest way that can (docs/gpu.md); refuses fused kernels that cannot run it here.</summary>
+    /// <summary>
+    /// As asked for, or the fastest of those that were measured (docs/gpu.md); refuses fused kernels that cannot run it here.
+    /// </summary>
     public static NetworkKind Choose(CudaGpu gpu, Precision precision, NetworkSpec network, CudaKernels kernels)
     {
         string? whyNotFused = gpu.ComputeCapability.Major < 8 ? "need a GPU of compute capability 8.0 or newer"
@@ -33,8 +35,7 @@ internal readonly record struct NetworkKind(CudaKernels Kernels)
 
         return new NetworkKind(kernels != CudaKernels.Auto ? kernels
             : whyNotWarpgroups is null ? CudaKernels.Warpgroups
-            : whyNotFused is null ? CudaKernels.Fused
-            : CudaKernels.Hybrid);
+            : CudaKernels.Hybrid); // until a GPU has shown where the fused kernels are as fast
     }
 
     /// <summary>Reserves a network's tensors for steps of up to a number of samples; prediction alone needs no gradients.</summary>

@@ -14,7 +14,7 @@ namespace CudnnDigits.Cuda.Fused;
 internal sealed class TileNetwork : CudaNetwork
 {
     private readonly CudaSession _session;
-    private readonly DeviceTensor _dFeatures, _partial, _sums;
+    private readonly DeviceTensor _dFeatures, _sums;
     private readonly DenseChain _dense;
 
     /// <summary>Reserves everything in the arena; nothing is kept for prediction.</summary>
@@ -34,8 +34,6 @@ internal sealed class TileNetwork : CudaNetwork
             shape => arena.Reserve((long)batch * shape.Size, type), layer => Products.MostRows(session, batch, layer.OutFeatures));
         int widest = _dense.Layers.Select(t => t.Plan.Linear.OutFeatures).DefaultIfEmpty().Max();
         _sums = arena.Reserve(training ? Activation.MostSums * widest : 0, DeviceType.F32);
-        long partial = Plan.Denses.Max(dense => Products.MostPartial(session, batch, dense.Linear));
-        _partial = arena.Reserve(training ? partial : 0, DeviceType.F32);
     }
 
     public TileBuffers Buffers { get; }
@@ -70,7 +68,7 @@ internal sealed class TileNetwork : CudaNetwork
         private readonly TileConvolutions _convs = new(session, net, n, seed);
         private readonly DenseLayers _denses = new(
             session, net._dense, net._sums, n, seed,
-            (layer, last) => new Products(session, n, layer, last, net._partial));
+            (layer, isLast) => new Products(session, n, layer.InFeatures, layer.OutFeatures, inParts: isLast));
 
         public long WorkspaceBytes => 0;
 
