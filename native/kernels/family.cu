@@ -4,6 +4,5 @@
 #include "family/conv_forward.cu"
 #include "family/features.cu"
 #include "family/first_layer.cu"
-#include "family/gather.cu"
 #include "family/normalize.cu"
 #include "family/product.cu"

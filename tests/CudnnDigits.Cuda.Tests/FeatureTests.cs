@@ -152,8 +152,8 @@ public class FeatureTests
         public void Set(float[] y, float[] scale, float[] shift)
         {
             (_values, _scale, _shift) = (y, scale, shift);
-            float[] zeros = new float[_shape.C];
-            Norm.Coefficients = [.. scale, .. shift, .. zeros, .. zeros, .. Enumerable.Repeat(0.1f, _shape.C), .. Enumerable.Repeat(2f, _shape.C)];
+            float[] ofBackward = new float[2 * _shape.C], mean = [.. scale.Select(_ => 0.1f)], inverse = [.. scale.Select(_ => 2f)];
+            Norm.Coefficients = [.. scale, .. shift, .. ofBackward, .. mean, .. inverse];
             if (_y.Count > 0)
             {
                 _lab.Upload(y, _y);

@@ -85,8 +85,8 @@ DEVICE_INLINE void store_operand(float w, void *operands, const Places &place, u
     }
 }
 
-// In bf16 the first `narrow` gradients may be bfloat16 (cuDNN gives weight gradients in the type of the weights). Where products do not read
-// the master weights, each is copied into operands. Four elements a thread, a block's width apart: what it loads is on its way
+// In bf16 the first `narrow` gradients may be bfloat16 (cuDNN gives weight gradients in the type of the weights). Where products do not
+// read the master weights, each is copied into operands. Four elements a thread, a block's width apart: what it loads is on its way
 // together.
 constexpr int adam_elements = 4;
 PUBLISH(adam_of_thread, adam_elements)

@@ -7,8 +7,8 @@
 
 constexpr double epsilon = 1e-5, momentum = 0.1; // PyTorch's
 
-// What batch norm or a bias comes to for each channel. Forward, u = scale · y + shift; backward, dY = scale · du + from_y · y + constant. With
-// a bias, there is but a shift.
+// What batch norm or a bias comes to for each channel. Forward, u = scale · y + shift; backward, dY = scale · du + from_y · y + constant.
+// With a bias, there is but a shift.
 struct Affine {
     const float *scale, *shift, *from_y, *constant;
 

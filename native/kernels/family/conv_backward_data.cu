@@ -1,5 +1,5 @@
-// Gradients of data. dY is made from y and the gradient of u on the way into shared memory and convolved with the weights turned round; what
-// comes out goes back through dropout and ReLU of the layer below, and leaves as that layer's gradient of u, with the sums for its
+// Gradients of data. dY is made from y and the gradient of u on the way into shared memory and convolved with the weights turned round;
+// what comes out goes back through dropout and ReLU of the layer below, and leaves as that layer's gradient of u, with the sums for its
 // parameters.
 #include "fill.cuh"
 

@@ -99,7 +99,8 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const TileBackwar
         offsets[k] = (unsigned)(tap / c.side * c.pitch() + tap % c.side) * 16;
     }
     // dY as it lies in the tall image of the input, each pixel where its window begins.
-    GradientRows of_dy = {c.samples, c.out_height, c.out_width, c.outs, c.by_out_width(), c.by_period(), c.pitch(), c.plane, 0, c.rows, 0, 0};
+    GradientRows of_dy = {c.samples, c.out_height, c.out_width, c.outs, c.by_out_width(), c.by_period(), c.pitch(), c.plane,
+                          0,         c.rows,       0,           0};
     const int outs = smaller(c.outs - first_out, outs_of_block), fragments = (outs + 15) / 16,
               out_units = outs <= 32 ? Gradient::out_units / 2 : Gradient::out_units;
     Gradient gradient;

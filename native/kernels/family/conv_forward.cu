@@ -25,8 +25,8 @@ template <class Mode, int Groups> struct ForwardOutput {
                 for (int half = 0; half < 2; ++half) {
                     const int pixel = pixel_of(c.fragments, m, 8 * half + row);
                     if (m < c.fragments && pixel < pixels && channel < c.outs) {
-                        auto *to = static_cast<typename Mode::Element *>(p.y) +
-                                   ((long long)rows.first * c.out_width + pixel) * c.outs + channel;
+                        auto *to =
+                            static_cast<typename Mode::Element *>(p.y) + ((long long)rows.first * c.out_width + pixel) * c.outs + channel;
                         const Eight y = store_eight<Mode>(to, made.eight(m, half, group));
                         sums.add(group, y, y);
                     }

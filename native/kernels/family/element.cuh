@@ -3,8 +3,8 @@
 // nothing else of a kernel depends on the mode.
 #pragma once
 
-#include "../common/warp.cuh"
 #include "../common/numbers.cuh"
+#include "../common/warp.cuh"
 
 #if defined(__CUDACC__)
 #define SHARED_ADDRESS(p) (unsigned)__cvta_generic_to_shared(p)
@@ -23,9 +23,7 @@ DEVICE_INLINE Unit load_unit(const void *from) { return *reinterpret_cast<const 
 DEVICE_INLINE void store_unit(void *to, const Unit &unit) { *reinterpret_cast<Unit *>(to) = unit; }
 
 // Numbers of one unit, as they are computed with.
-template <int Count> struct Values {
-    float v[Count];
-};
+template <int Count> struct Values { float v[Count]; };
 
 // Bits of the mark in the place of a value that dropout takes away: a NaN with a sign. Those that arithmetic makes have none.
 constexpr unsigned dropped_bits = 0xFFFFFFFF;
@@ -129,9 +127,7 @@ struct Tf32 : FloatElements {
 // added outside the tensor core, whose additions cut off what float32 would round. Source: Ootomo, Yokota, "Recovering single precision
 // accuracy from Tensor Cores", 2022.
 struct Fp32 : FloatElements {
-    template <int N> struct Factor {
-        unsigned high[N], low[N];
-    };
+    template <int N> struct Factor { unsigned high[N], low[N]; };
 
     template <int N> DEVICE_INLINE static void prepare(Factor<N> &to, const unsigned (&loaded)[N]) {
 #pragma unroll

@@ -86,73 +86,72 @@ KERNELS_OF_ELEMENTS(features_forward, FeaturesForward, forward_threads, 4)
 constexpr int backward_threads = 1024, backward_channels = 64;
 PUBLISH(features_backward_channels, backward_channels)
 
-// du where u is above 0 and was not dropped, and the gradients of batch norm or of the bias. Blocks along y have so many channels each. What
-// was dropped is NaN, and no u above 0.
+// du where u is above 0 and was not dropped, and the gradients of batch norm or of the bias. Blocks along y have so many channels each.
+// What was dropped is NaN, and no u above 0.
 template <class Mode> DEVICE_INLINE void features_backward(const FeaturesBackward &p) {
     using Element = typename Mode::Element;
-    constexpr int of_unit = Mode::of_unit, at_once = 2; // rows whose loads are on their way together
+    constexpr int of_unit = Mode::of_unit;
     __shared__ double scratch[4 * backward_threads];
     __shared__ float sums[2 * backward_channels];
-    float(&of_threads)[of_unit][backward_threads] = *reinterpret_cast<float(*)[of_unit][backward_threads]>(scratch);
+    float(&of_threads)[of_unit][backward_threads] = *reinterpret_cast<float(*)[of_unit][backward_threads]>(scratch); // at first
+    static_assert(sizeof(of_threads) <= sizeof(scratch), "in the same room");
     const int channels = p.norm.channels, first_channel = (int)blockIdx.y * backward_channels;
     const int units = smaller(backward_channels, channels - first_channel) / of_unit, thread = (int)threadIdx.x;
     const int rows_of_block = backward_threads / units, step = (int)gridDim.x * rows_of_block;
     const int channel = first_channel + thread % units * of_unit;
-    const Values<of_unit> scale = p.affine.scales<Mode::of_unit>(channel), shift = p.affine.shifts<Mode::of_unit>(channel);
-    Values<of_unit> total[2] = {};
+    const Values<of_unit> scale = p.affine.scales<of_unit>(channel), shift = p.affine.shifts<of_unit>(channel);
+    Values<of_unit> of_du = {}, of_du_y = {};
     wait_for_kernel_before();
-    const int begin = thread < rows_of_block * units ? (int)blockIdx.x * rows_of_block + thread / units : p.rows;
-    for (int first = begin; first < p.rows; first += at_once * step) {
-        Unit gradient[at_once], y[at_once];
+    struct Row {
+        Unit dz, y;
+    };
+    const auto place = [&](int row) { return (long long)row * channels + channel; };
+    const auto load = [&](int row) -> Row { // past the end, the last one
+        const long long from = place(smaller(row, p.rows - 1));
+        return {load_unit(static_cast<const Element *>(p.dz) + from), load_unit(static_cast<const Element *>(p.marked) + from)};
+    };
+    int row = thread < rows_of_block * units ? (int)blockIdx.x * rows_of_block + thread / units : p.rows;
+    for (Row next = load(row); row < p.rows; row += step) {
+        const Row now = next;
+        next = load(row + step); // on its way meanwhile
+        const Values<of_unit> y = Mode::widen(now.y);
+        Values<of_unit> du = Mode::widen(now.dz);
+        bool passes[of_unit];
 #pragma unroll
-        for (int i = 0; i < at_once; ++i) {
-            const long long place = (long long)smaller(first + i * step, p.rows - 1) * channels + channel;
-            gradient[i] = load_unit(static_cast<const Element *>(p.dz) + place);
-            y[i] = load_unit(static_cast<const Element *>(p.marked) + place);
+        for (int c = 0; c < of_unit; ++c) {
+            passes[c] = fused_multiply_add(y.v[c], scale.v[c], shift.v[c]) > 0;
+            du.v[c] = passes[c] ? du.v[c] * p.keep_scale : 0.0f;
         }
+        const Unit out = Mode::narrow(du);
+        store_unit(static_cast<Element *>(p.du) + place(row), out);
+        du = Mode::widen(out); // as it is read
 #pragma unroll
-        for (int i = 0; i < at_once; ++i) {
-            if (first + i * step < p.rows) {
-                const Values<of_unit> of_y = Mode::widen(y[i]);
-                Values<of_unit> du = Mode::widen(gradient[i]);
-                bool passes[of_unit];
-#pragma unroll
-                for (int c = 0; c < of_unit; ++c) {
-                    passes[c] = fused_multiply_add(of_y.v[c], scale.v[c], shift.v[c]) > 0;
-                    du.v[c] = passes[c] ? du.v[c] * p.keep_scale : 0.0f;
-                }
-                const Unit out = Mode::narrow(du);
-                store_unit(static_cast<Element *>(p.du) + (long long)(first + i * step) * channels + channel, out);
-                du = Mode::widen(out); // as it is read
-#pragma unroll
-                for (int c = 0; c < of_unit; ++c) {
-                    total[0].v[c] += du.v[c];
-                    total[1].v[c] = passes[c] ? fused_multiply_add(du.v[c], of_y.v[c], total[1].v[c]) : total[1].v[c];
-                }
-            }
+        for (int c = 0; c < of_unit; ++c) {
+            of_du.v[c] += du.v[c];
+            of_du_y.v[c] = passes[c] ? fused_multiply_add(du.v[c], y.v[c], of_du_y.v[c]) : of_du_y.v[c];
         }
     }
     let_next_kernel_begin();
     // A warp adds up what the threads with a channel have.
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
+#pragma unroll 1
+    for (float *to = sums; to < sums + 2 * backward_channels; to += backward_channels, of_du = of_du_y) {
         __syncthreads();
 #pragma unroll
         for (int c = 0; c < of_unit; ++c) {
-            of_threads[c][thread] = total[i].v[c];
+            of_threads[c][thread] = of_du.v[c];
         }
         __syncthreads();
         for (int c = warp(); c < backward_channels; c += backward_threads / 32) {
             float sum = 0;
-            for (int row = lane(); c < units * of_unit && row < rows_of_block; row += 32) {
-                sum += of_threads[c % of_unit][row * units + c / of_unit];
+            for (int at = lane(); c < units * of_unit && at < rows_of_block; at += 32) {
+                sum += of_threads[c % of_unit][at * units + c / of_unit];
             }
 #pragma unroll
             for (int mask = 16; mask > 0; mask /= 2) {
                 sum += shuffle_xor(sum, mask);
             }
             if (lane() == 0) {
-                sums[i * backward_channels + c] = sum;
+                to[c] = sum;
             }
         }
     }

@@ -75,8 +75,7 @@ DEVICE_INLINE const typename Mode::Element *pixel_address(const void *images, in
 struct OwnedSlots {
     int first, end;
 
-    DEVICE_INLINE OwnedSlots(const Convolution &c, const TileRows &rows)
-        : first(rows.first == 0 ? 0 : c.padding), end(c.slots) {
+    DEVICE_INLINE OwnedSlots(const Convolution &c, const TileRows &rows) : first(rows.first == 0 ? 0 : c.padding), end(c.slots) {
         if (rows.first + rows.count < c.samples * c.out_height) {
             end = TileRows::slot_of(c, rows.first + rows.count) + c.padding - rows.first_slot;
         }
@@ -106,8 +105,8 @@ template <class Mode> struct ActivatedInput {
             walk, walk.begin(first_slot, unit.first_pixel), slots,
             [&](const Cursor &at, Unit &y) {
                 if (exists(at)) {
-                    y = load_unit(pixel_address<Mode>(layer.y, at.image, at.row - c.padding, at.column, c.height, c.width, c.channels,
-                                                      unit.channel));
+                    y = load_unit(
+                        pixel_address<Mode>(layer.y, at.image, at.row - c.padding, at.column, c.height, c.width, c.channels, unit.channel));
                 }
             },
             [&](const Cursor &at, const Unit &y) {
@@ -198,8 +197,8 @@ template <class Mode> struct GradientInput {
     const GradientLayer &layer;
 
     DEVICE_INLINE void fill(const Convolution &c, const TileRows &rows, int chunk, unsigned char *planes) const {
-        const GradientRows all = {c.samples,      c.height,     c.width,         c.channels, c.by_width(), c.by_period(), c.pitch(), c.plane,
-                                  rows.first_slot, rows.slots, c.padding, c.padding};
+        const GradientRows all = {c.samples, c.height, c.width,         c.channels, c.by_width(), c.by_period(),
+                                  c.pitch(), c.plane,  rows.first_slot, rows.slots, c.padding,    c.padding};
         fill(all, chunk * chunk_channels<Mode>, units_of_chunk, planes);
     }
 
@@ -237,7 +236,8 @@ template <class Mode> struct GradientInput {
         return Mode::operand(out);
     }
 
-    DEVICE_INLINE void plain(const GradientRows &c, const UnitOf &unit, const Channels &a, const Channels &b, const Channels &constant, unsigned char *to) const {
+    DEVICE_INLINE void plain(const GradientRows &c, const UnitOf &unit, const Channels &a, const Channels &b, const Channels &constant,
+                             unsigned char *to) const {
         const Walk walk(c.by_width, c.by_period, unit.pixels_at_once);
         const auto exists = [&](const Cursor &at) {
             return unit.channel < c.channels && at.row >= c.above && at.row < c.above + c.height && at.image < c.samples;
@@ -246,10 +246,10 @@ template <class Mode> struct GradientInput {
             walk, walk.begin(c.first_slot, unit.first_pixel), c.slots,
             [&](const Cursor &at, Pair &pair) {
                 if (exists(at)) {
-                    pair.y = load_unit(pixel_address<Mode>(layer.y, at.image, at.row - c.above, at.column, c.height, c.width, c.channels,
-                                                           unit.channel));
-                    pair.du = load_unit(pixel_address<Mode>(layer.du, at.image, at.row - c.above, at.column, c.height, c.width, c.channels,
-                                                            unit.channel));
+                    pair.y = load_unit(
+                        pixel_address<Mode>(layer.y, at.image, at.row - c.above, at.column, c.height, c.width, c.channels, unit.channel));
+                    pair.du = load_unit(
+                        pixel_address<Mode>(layer.du, at.image, at.row - c.above, at.column, c.height, c.width, c.channels, unit.channel));
                 }
             },
             [&](const Cursor &at, const Pair &pair) {
@@ -264,7 +264,8 @@ template <class Mode> struct GradientInput {
 
     // Two rows of two pixels at a time; the gradient goes to the first maximum, what batch norm adds goes everywhere. Of an odd size, the
     // last row and column have no pooled pixel.
-    DEVICE_INLINE void pooled(const GradientRows &c, const UnitOf &unit, const Channels &a, const Channels &b, const Channels &constant, unsigned char *to) const {
+    DEVICE_INLINE void pooled(const GradientRows &c, const UnitOf &unit, const Channels &a, const Channels &b, const Channels &constant,
+                              unsigned char *to) const {
         const int pairs = (c.height + 1) / 2, period = c.by_period.divisor, last = c.first_slot + c.slots - 1;
         const int image = c.by_period.quotient(c.first_slot), row = c.first_slot - image * period - c.above;
         const int last_image = c.by_period.quotient(last), last_row = last - last_image * period - c.above;
@@ -272,15 +273,13 @@ template <class Mode> struct GradientInput {
                   end = last_image * pairs + (last_row < 0 ? 0 : smaller(last_row / 2 + 1, pairs));
         const Walk walk({(c.width + 1) / 2, layer.pair_width_factor}, {pairs, layer.pairs_factor}, unit.pixels_at_once);
         const auto exists = [&](const Cursor &at) { return unit.channel < c.channels && at.image < c.samples; };
-        const auto inside = [&](const Cursor &at, int k) {
-            return 2 * at.row + k / 2 < c.height && 2 * at.column + k % 2 < c.width;
-        };
+        const auto inside = [&](const Cursor &at, int k) { return 2 * at.row + k / 2 < c.height && 2 * at.column + k % 2 < c.width; };
         for_pixels<1, Quad>(
             walk, walk.begin(first_pair, unit.first_pixel), end - first_pair,
             [&](const Cursor &at, Quad &quad) {
                 if (exists(at)) {
-                    const auto *first = pixel_address<Mode>(layer.y, at.image, 2 * at.row, 2 * at.column, c.height, c.width, c.channels,
-                                                            unit.channel);
+                    const auto *first =
+                        pixel_address<Mode>(layer.y, at.image, 2 * at.row, 2 * at.column, c.height, c.width, c.channels, unit.channel);
 #pragma unroll
                     for (int k = 0; k < 4; ++k) {
                         quad.y[k] = inside(at, k) ? load_unit(first + (k / 2 * c.width + k % 2) * c.channels) : Unit{{0, 0, 0, 0}};

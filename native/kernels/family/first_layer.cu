@@ -34,8 +34,9 @@ template <class Mode> struct WindowTile {
             walk, walk.begin(first_slot, (int)threadIdx.x), slots,
             [&](const Cursor &at, Element &value) {
                 const bool exists = at.row >= c.padding && at.image < c.samples;
-                value = exists ? static_cast<const Element *>(x)[((long long)at.image * c.height + at.row - c.padding) * c.width + at.column]
-                               : Element{};
+                value = exists
+                            ? static_cast<const Element *>(x)[((long long)at.image * c.height + at.row - c.padding) * c.width + at.column]
+                            : Element{};
             },
             [&](const Cursor &at, const Element &value) { tile[at.slot * c.pitch() + c.padding + at.column] = rounded(value); });
     }
@@ -140,7 +141,8 @@ template <class Mode> DEVICE_INLINE void first_forward(const FirstForward &p) {
                     for (int i = 0; i < 8; ++i) {
                         y.v[i] = made[i / 2][2 * half + i % 2];
                     }
-                    auto *to = static_cast<typename Mode::Element *>(p.y) + ((long long)rows.first * c.out_width + pixel) * c.outs + channel;
+                    auto *to =
+                        static_cast<typename Mode::Element *>(p.y) + ((long long)rows.first * c.out_width + pixel) * c.outs + channel;
                     y = store_eight<Mode>(to, y);
                     sums.add(0, y, y);
                 }
@@ -167,7 +169,8 @@ template <class Mode> DEVICE_INLINE void first_backward_weights(const FirstBackw
     for (int i = (int)threadIdx.x; i < c.plane; i += conv_threads) {
         windows.tile[i] = {};
     }
-    GradientRows of_dy = {c.samples, c.out_height, c.out_width, c.outs, c.by_out_width(), c.by_period(), c.pitch(), c.plane, 0, c.rows, 0, 0};
+    GradientRows of_dy = {c.samples, c.out_height, c.out_width, c.outs, c.by_out_width(), c.by_period(), c.pitch(), c.plane,
+                          0,         c.rows,       0,           0};
     const int used = (c.taps() + 7) / 8, fragments = (outs + 15) / 16;
     int offsets[tiles];
 #pragma unroll

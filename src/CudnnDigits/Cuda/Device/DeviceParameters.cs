@@ -77,7 +77,7 @@ internal sealed unsafe class DeviceParameters
     /// <summary>Running means and variances, f32.</summary>
     public DeviceTensor Statistics { get; }
 
-    /// <summary>What products read: the weights in the activations' type, and those that are arranged; null where they read the weights.</summary>
+    /// <summary>What products read: the weights in the activations' type, and those that are arranged; or null: they read W.</summary>
     public DeviceTensor? Operands { get; }
 
     /// <summary>The elements that lie in <see cref="Operands"/> in an order of the kernels' own; none in the layered path.</summary>

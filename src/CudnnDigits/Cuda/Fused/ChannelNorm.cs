@@ -2,7 +2,7 @@ namespace CudnnDigits.Cuda.Fused;
 
 // What kernels of native/kernels/family know of a layer's batch norm or bias, with the fields of their structs. Addresses are nint.
 
-/// <summary>A layer's batch norm, or its bias, at the end of the kernel that makes its values; BatchNorm in family/batch_norm.cuh.</summary>
+/// <summary>A layer's batch norm, or bias, at the end of the kernel that makes its values; ChannelNorm in family/batch_norm.cuh.</summary>
 internal readonly record struct ChannelNorm(
     nint Partial, nint Arrived, nint Coefficients, nint Gamma, nint Beta, nint RunningMean, nint RunningVariance, nint DGamma, nint DBeta,
     double Values, int Channels);

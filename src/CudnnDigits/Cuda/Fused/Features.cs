@@ -32,13 +32,13 @@ internal sealed class Features
     public long Sums { get; }
 
     /// <summary>
-    /// z = dropout(relu(scale · y + shift)), of the greatest in each 2×2 window where it pools. marked: y of those, with marks where dropout
-    /// took them, for <see cref="Backward"/>; a prediction needs none.
+    /// z = dropout(relu(scale · y + shift)), of the greatest in each 2×2 window where it pools. marked, for <see cref="Backward"/>: y of
+    /// those, with marks where dropout took them; a prediction needs none.
     /// </summary>
     public void Forward(DeviceTensor state, DeviceTensor y, in Affine affine, DeviceTensor? marked, DeviceTensor z, in Dropout dropout) =>
         _session.Launch(_session.FamilyKernels, ForwardKernel + _session.KernelSuffix, (_blocks, 1), new FeaturesForward(
-            state.Address, y.Holding((long)_n * _y.Size, _session.ActivationType), affine, marked is { } marks ? Of(marks) : 0, Of(z), dropout,
-            _n, _y.H, _y.W, _y.C, _pools ? 1u : 0, _session.Precision == Precision.Tf32 ? 1u : 0));
+            state.Address, y.Holding((long)_n * _y.Size, _session.ActivationType), affine, marked is { } marks ? Of(marks) : 0, Of(z),
+            dropout, _n, _y.H, _y.W, _y.C, _pools ? 1u : 0, _session.Precision == Precision.Tf32 ? 1u : 0));
 
     /// <summary>du, the gradient before ReLU and dropout; and the gradients of batch norm's parameters, or of the bias.</summary>
     public void Backward(DeviceTensor dz, DeviceTensor marked, in Affine affine, DeviceTensor du, in ChannelNorm norm, float keepScale) =>
@@ -55,7 +55,8 @@ internal sealed class Features
     /// <summary>So many blocks as there is work for, each with so many channels of its rows.</summary>
     private long Blocks(string kernel, int channels, int most)
     {
-        int rowsOfBlock = KernelSource.Family.Block(kernel + _session.KernelSuffix).Threads / (channels * (int)_session.ActivationType / 16);
+        int units = channels * (int)_session.ActivationType / 16;
+        int rowsOfBlock = KernelSource.Family.Block(kernel + _session.KernelSuffix).Threads / units;
         return Math.Clamp((_rows + rowsOfBlock - 1) / rowsOfBlock, 1, Math.Max(most, 1));
     }
 

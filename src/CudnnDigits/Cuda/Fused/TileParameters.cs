@@ -9,12 +9,14 @@ internal readonly record struct PreviousLayer(
     nint Y, Affine Affine, nint Marked, nint State, Dropout Dropout, int FullHeight, int FullWidth, uint Makes);
 
 /// <summary>A layer on the way back; in fill.cuh.</summary>
-internal readonly record struct GradientLayer(nint Y, nint Du, Affine Affine, uint Pools, uint PairWidthFactor, uint PairsFactor);
+internal readonly record struct GradientLayer(
+    nint Y, nint Du, Affine Affine, uint Pools, uint PairWidthFactor, uint PairsFactor);
 
 internal readonly record struct TileForward(TileShape Shape, PreviousLayer Before, nint W, nint Y, ChannelNorm Norm);
 
 internal readonly record struct TileBackwardData(
-    TileShape Shape, GradientLayer Layer, nint Turned, nint Below, Affine AffineBelow, float KeepScale, nint DuBelow, ChannelNorm NormBelow);
+    TileShape Shape, GradientLayer Layer, nint Turned, nint Below, Affine AffineBelow, float KeepScale, nint DuBelow,
+    ChannelNorm NormBelow);
 
 internal readonly record struct TileBackwardWeights(TileShape Shape, GradientLayer Layer, PreviousLayer Before, nint Partial);
 

@@ -9,10 +9,13 @@ namespace CudnnDigits.Cuda.Fused;
 /// </summary>
 internal readonly record struct TileShape(
     int Samples, int Height, int Width, int Channels, int OutHeight, int OutWidth, int Outs, int Side, int Padding, int Rows, int Tiles,
-    int Slots, int Plane, int Fragments, int WidthOfBlock, uint WidthFactor, uint PeriodFactor, uint OutWidthFactor, uint OutHeightFactor)
+    int Slots, int Plane, int Fragments, int WidthOfBlock, uint WidthFactor, uint PeriodFactor, uint OutWidthFactor,
+    uint OutHeightFactor)
 {
-    /// <summary>Two blocks of so much dynamic shared memory fit a multiprocessor of any GPU since Ampere: 100 KiB, of which the driver
-    /// takes one for each block.</summary>
+    /// <summary>
+    /// Two blocks of so much dynamic shared memory fit a multiprocessor of any GPU since Ampere: it has 100 KiB, of which the driver takes
+    /// one for each block.
+    /// </summary>
     private const int Half = 47 << 10;
 
     /// <summary>Bytes of a unit of channels, and of a stage of weights.</summary>
@@ -56,8 +59,8 @@ internal readonly record struct TileShape(
     /// <summary>The first layer's output: few rows at a time, so that many blocks have some.</summary>
     public static TileShape First(ConvPlan plan, int samples)
     {
-        TileShape shape = Of(plan.Input, plan.Conv.Infer(plan.Input), plan.Conv.Kernel, plan.Conv.Padding, samples) with { WidthOfBlock = 32 };
-        return shape.WithRows(8);
+        TileShape shape = Of(plan.Input, plan.Conv.Infer(plan.Input), plan.Conv.Kernel, plan.Conv.Padding, samples);
+        return (shape with { WidthOfBlock = 32 }).WithRows(8);
     }
 
     /// <summary>The gradient of the first layer's weights.</summary>
@@ -97,7 +100,7 @@ internal readonly record struct TileShape(
                     continue;
                 }
 
-                double ofTile = chunks * (shape.Side * shape.Side * fragments * (width / 8) * 2 * 8 + candidate.Slots * shape.Width * 4 / 4);
+                double ofTile = chunks * (shape.Side * shape.Side * fragments * width * 2.0 + candidate.Slots * shape.Width);
                 int ofMultiprocessor = (int)(((long)candidate.Tiles * candidate.Groups + multiprocessors - 1) / multiprocessors);
                 double cycles = ofMultiprocessor * ofTile + 2000.0 * chunks * (ofMultiprocessor + 1) / 2;
                 best = cycles < best.Cycles ? (candidate, cycles) : best;
@@ -122,7 +125,7 @@ internal readonly record struct TileShape(
     /// <summary>Tiles of as many rows of the tall image as fit, but of no more than there are.</summary>
     private static TileShape TallRows(ConvPlan plan, int samples, int elementBytes, Func<int, int, bool> fits)
     {
-        TileShape shape = Of(plan.Input, plan.Conv.Infer(plan.Input), plan.Conv.Kernel, plan.Conv.Padding, samples) with { WidthOfBlock = 64 };
+        TileShape shape = Of(plan.Input, plan.Conv.Infer(plan.Input), plan.Conv.Kernel, plan.Conv.Padding, samples);
         int all = samples * shape.Period, rows = 1, side = shape.Side, pitch = shape.Pitch;
         while (rows < all && fits(rows + 1, Plane(rows + 1)))
         {
@@ -131,7 +134,7 @@ internal readonly record struct TileShape(
 
         int tiles = (all + rows - 1) / rows;
         rows = (all + tiles - 1) / tiles;
-        return shape with { Rows = rows, Tiles = (all + rows - 1) / rows, Slots = rows + side - 1, Plane = Plane(rows) };
+        return shape with { WidthOfBlock = 64, Rows = rows, Tiles = (all + rows - 1) / rows, Slots = rows + side - 1, Plane = Plane(rows) };
 
         // Sixteen positions are read together. Words of four planes are, in float32.
         int Plane(int count) => PlaneOf((count * pitch + 15) / 16 * 16 + (side - 1) * pitch + side, elementBytes == 2 ? 2 : 4);

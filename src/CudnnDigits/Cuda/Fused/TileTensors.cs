@@ -16,6 +16,7 @@ internal sealed class TileLayer
     private readonly BatchNormTensors? _norm;
     private readonly DeviceTensor _dBias;
 
+    /// <summary>Reserves the tensors for so many samples.</summary>
     public TileLayer(DeviceArena arena, DeviceParameters parameters, ConvPlan plan, DeviceType type, long batch, bool training)
     {
         Plan = plan;
@@ -75,7 +76,8 @@ internal sealed class TileLayer
 
     /// <summary>The layer on the way back.</summary>
     public GradientLayer Gradient => new(
-        Y.Address, Du.Address, Affine, Plan.Pool is null ? 0u : 1, TileShape.Factor((Output.W + 1) / 2), TileShape.Factor((Output.H + 1) / 2));
+        Y.Address, Du.Address, Affine, Plan.Pool is null ? 0u : 1, TileShape.Factor((Output.W + 1) / 2),
+        TileShape.Factor((Output.H + 1) / 2));
 
     /// <summary>The end of the kernel that makes y; a layer with a bias needs no sums of it.</summary>
     public ChannelNorm Statistics(TileBuffers buffers, int n) => HasNorm ? Norm(buffers, n) : new ChannelNorm();

@@ -10,7 +10,7 @@ internal interface IDenseProduct
     /// <summary>In how many parts y comes: sums over a share of the inputs each, which who reads them adds up.</summary>
     int Parts { get; }
 
-    /// <summary>y = x (N, In) · wᵀ, w (Out, In): (Parts, N, Out) f32 for the head, (N, Out) of the activations' type for other layers.</summary>
+    /// <summary>y = x (N, In) · wᵀ, w (Out, In): (Parts, N, Out) f32 for the head, else (N, Out) of the activations' type.</summary>
     void Forward(DeviceTensor x, DeviceTensor w, DeviceTensor y);
 
     /// <summary>dX (N, In) = dY (N, Out) · w.</summary>
@@ -31,8 +31,8 @@ internal sealed class DenseChain
 {
     /// <summary>Reserves it; the head's product may come in as many rows as are given for so many outputs.</summary>
     public DenseChain(
-        CudaSession session, DeviceArena arena, BlockPlan plan, DeviceParameters parameters, DeviceTensor features, int batch, bool training,
-        Func<Shape, DeviceTensor> activations, Func<LinearLayer, long> rows)
+        CudaSession session, DeviceArena arena, BlockPlan plan, DeviceParameters parameters, DeviceTensor features, int batch,
+        bool training, Func<Shape, DeviceTensor> activations, Func<LinearLayer, long> rows)
     {
         (Parameters, Features) = (parameters, features);
         Head = new HeadTensors(session, arena, plan, parameters, batch, rows, training);
