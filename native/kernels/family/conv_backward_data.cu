@@ -18,7 +18,7 @@ template <class Mode, int Groups> struct MaskedOutput {
     using Element = typename Mode::Element;
 
     const TileBackwardData &p;
-    ChannelSums<Groups> sums;
+    WarpSums<Groups> sums;
 
     DEVICE_INLINE void take(const Convolution &c, const TileRows &rows, const Sums<Groups> &made) {
         const int pixels = rows.count * c.out_width, row = here(lane()) / 4;
@@ -28,6 +28,7 @@ template <class Mode, int Groups> struct MaskedOutput {
             const int channel = ((int)blockIdx.y * Groups + group) * 32 + here(lane()) % 4 * 8;
             const bool exists = channel < c.outs;
             const Values<8> a = p.affine_below.scales<8>(exists ? channel : 0), b = p.affine_below.shifts<8>(exists ? channel : 0);
+            ChannelSums of_tile;
 #pragma unroll
             for (int m = 0; m < most_fragments; ++m) {
 #pragma unroll
@@ -46,10 +47,11 @@ template <class Mode, int Groups> struct MaskedOutput {
                         for (int i = 0; i < 8; ++i) {
                             y_du.v[i] = du.v[i] != 0 ? y.v[i] : 0.0f; // y may be no number where du is 0
                         }
-                        sums.add(group, du, y_du);
+                        of_tile.add(du, y_du);
                     }
                 }
             }
+            sums.add(group, of_tile);
         }
     }
 

@@ -16,11 +16,22 @@ template <class Mode> struct WeightGradient {
     static constexpr int out_units = outs_of_block / Mode::of_unit, channel_units = channels_of_block / Mode::of_unit,
                          most_fragments = outs_of_block / 16;
 
-    float sums[taps_of_block][most_fragments][4] = {};
+    // Of bfloat16, what two taps see is loaded together, by half of the lanes each.
+    static constexpr int offset_count = Mode::of_unit == 8 ? (taps_of_block + 1) / 2 : taps_of_block;
 
-    // dy and input: the planes of a tile, `positions` of dY; offsets: of the block's taps.
-    DEVICE_INLINE void add(unsigned dy, unsigned input, unsigned plane, int positions, const unsigned (&offsets)[taps_of_block + 1],
-                           int fragments) {
+    float sums[taps_of_block][most_fragments][4] = {};
+    unsigned offsets[offset_count]; // of the lane's taps: what is beyond the last tap is not stored
+
+    DEVICE_INLINE WeightGradient(const Convolution &c, int first_tap) {
+#pragma unroll
+        for (int k = 0; k < offset_count; ++k) {
+            const int tap = smaller(first_tap + (Mode::of_unit == 8 ? 2 * k + lane() / 16 : k), c.taps() - 1);
+            offsets[k] = (unsigned)(tap / c.side * c.pitch() + tap % c.side) * 16;
+        }
+    }
+
+    // dy and input: the planes of a tile, `positions` of dY.
+    DEVICE_INLINE void add(unsigned dy, unsigned input, unsigned plane, int positions, int fragments) {
         if constexpr (Mode::of_unit == 8) {
             const unsigned matrix = lane() / 8, row = lane() % 8;
             dy += matrix % 2 * plane + (matrix / 2 * 8 + row) * 16;
@@ -35,9 +46,8 @@ template <class Mode> struct WeightGradient {
                 }
 #pragma unroll
                 for (int tap = 0; tap < taps_of_block; tap += 2) {
-                    const unsigned one = offsets[tap], other = offsets[tap + 1]; // not their addresses: those would be in memory
                     unsigned loaded[4];
-                    load_blocks_turned(loaded, input + (matrix < 2 ? one : other));
+                    load_blocks_turned(loaded, input + offsets[tap / 2]);
 #pragma unroll
                     for (int k = 0; k < 2 && tap + k < taps_of_block; ++k) {
 #pragma unroll
@@ -92,18 +102,12 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const TileBackwar
     for (unsigned i = threadIdx.x; i < (Gradient::out_units + Gradient::channel_units) * (unsigned)c.plane; i += conv_threads) {
         store_unit(dy + i * 16, {{0, 0, 0, 0}});
     }
-    unsigned offsets[taps_of_block + 1];
-#pragma unroll
-    for (int k = 0; k <= taps_of_block; ++k) {
-        const int tap = smaller(first_tap + k, taps - 1); // what is beyond the last is not stored
-        offsets[k] = (unsigned)(tap / c.side * c.pitch() + tap % c.side) * 16;
-    }
     // dY as it lies in the tall image of the input, each pixel where its window begins.
     GradientRows of_dy = {c.samples, c.out_height, c.out_width, c.outs, c.by_out_width(), c.by_period(), c.pitch(), c.plane,
                           0,         c.rows,       0,           0};
     const int outs = smaller(c.outs - first_out, outs_of_block), fragments = (outs + 15) / 16,
               out_units = outs <= 32 ? Gradient::out_units / 2 : Gradient::out_units;
-    Gradient gradient;
+    Gradient gradient(c, first_tap);
     for (int tile = (int)blockIdx.x; tile < c.tiles; tile += (int)gridDim.x) {
         const int first_slot = tile * c.rows;
         __syncthreads();
@@ -111,7 +115,7 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const TileBackwar
         GradientInput<Mode>{p.layer}.fill(of_dy, first_out, out_units, dy);
         ActivatedInput<Mode>{p.before}.read(c, first_slot, c.slots, first_channel, Gradient::channel_units, input);
         __syncthreads();
-        gradient.add(SHARED_ADDRESS(dy), SHARED_ADDRESS(input), plane, c.rows * c.pitch(), offsets, fragments);
+        gradient.add(SHARED_ADDRESS(dy), SHARED_ADDRESS(input), plane, c.rows * c.pitch(), fragments);
     }
     float *partial = p.partial + (long long)blockIdx.x * c.outs * taps * c.channels;
 #pragma unroll

@@ -12,13 +12,14 @@ struct TileForward {
 
 template <class Mode, int Groups> struct ForwardOutput {
     const TileForward &p;
-    ChannelSums<Groups> sums;
+    WarpSums<Groups> sums;
 
     DEVICE_INLINE void take(const Convolution &c, const TileRows &rows, const Sums<Groups> &made) {
         const int pixels = rows.count * c.out_width, row = here(lane()) / 4;
 #pragma unroll
         for (int group = 0; group < Groups; ++group) {
             const int channel = ((int)blockIdx.y * Groups + group) * 32 + here(lane()) % 4 * 8;
+            ChannelSums of_tile;
 #pragma unroll
             for (int m = 0; m < most_fragments; ++m) {
 #pragma unroll
@@ -28,10 +29,11 @@ template <class Mode, int Groups> struct ForwardOutput {
                         auto *to =
                             static_cast<typename Mode::Element *>(p.y) + ((long long)rows.first * c.out_width + pixel) * c.outs + channel;
                         const Eight y = store_eight<Mode>(to, made.eight(m, half, group));
-                        sums.add(group, y, y);
+                        of_tile.add(y, y);
                     }
                 }
             }
+            sums.add(group, of_tile);
         }
     }
 

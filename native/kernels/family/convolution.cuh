@@ -143,32 +143,41 @@ DEVICE_INLINE void convolve(const Convolution &c, const void *weights, Input &in
     output.finish(c);
 }
 
-// Two sums per channel over a thread's pixels of all tiles, of the eight channels of each group.
-template <int Groups> struct ChannelSums {
-    float of[Groups][16] = {}; // the first of each channel, then the second
+// Two sums per channel over a thread's pixels of a tile, of the eight channels of one group.
+struct ChannelSums {
+    float of[16] = {}; // the first of each channel, then the second
 
-    DEVICE_INLINE void add(int group, const Eight &a, const Eight &b) {
+    DEVICE_INLINE void add(const Eight &a, const Eight &b) {
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
-            of[group][i] += a.v[i];
-            of[group][8 + i] = fused_multiply_add(a.v[i], b.v[i], of[group][8 + i]);
+            of[i] += a.v[i];
+            of[8 + i] = fused_multiply_add(a.v[i], b.v[i], of[8 + i]);
         }
+    }
+};
+
+// The same over a warp's pixels of all tiles. Lanes share them: what eight lanes have of sixteen sums, they add up and keep two each.
+template <int Groups> struct WarpSums {
+    float of[Groups][2] = {};
+
+    DEVICE_INLINE void add(int group, ChannelSums &sums) {
+        share<8>(sums);
+        share<4>(sums);
+        share<2>(sums);
+        of[group][0] += sums.of[0];
+        of[group][1] += sums.of[1];
     }
 
     static constexpr int most_scratch = 4 * conv_threads; // doubles; the sums of the block stand behind
 
-    // Those of the block, (2, channels), in shared memory.
-    DEVICE_INLINE float *of_block() {
+    // Those of the block, (2, channels), in shared memory, after a barrier.
+    DEVICE_INLINE float *of_block() const {
         constexpr int width = 32 * Groups;
         float(&of_warps)[conv_warps][2 * width] = *reinterpret_cast<float(*)[conv_warps][2 * width]>(dynamic_shared_memory);
         float *total = reinterpret_cast<float *>(dynamic_shared_memory + 8 * most_scratch);
         __syncthreads();
 #pragma unroll
         for (int group = 0; group < Groups; ++group) {
-            // Lanes share them: what eight lanes have of sixteen sums, they add up and keep two each.
-            share<8>(of[group]);
-            share<4>(of[group]);
-            share<2>(of[group]);
 #pragma unroll
             for (int k = 0; k < 2; ++k) {
                 const int kept = (lane() & 16) / 2 + (lane() & 8) / 2 + (lane() & 4) / 2 + k; // of sixteen
@@ -188,12 +197,12 @@ template <int Groups> struct ChannelSums {
 
   private:
     // Of twice as many sums, a lane keeps one half, and the lane 2 · Kept from it the other.
-    template <int Kept> DEVICE_INLINE static void share(float (&sums)[16]) {
+    template <int Kept> DEVICE_INLINE static void share(ChannelSums &sums) {
         const bool upper = lane() & 2 * Kept;
 #pragma unroll
         for (int i = 0; i < Kept; ++i) {
-            const float first = sums[i], second = sums[Kept + i]; // not their addresses: those would be in memory
-            sums[i] = (upper ? second : first) + shuffle_xor(upper ? first : second, 2 * Kept);
+            const float first = sums.of[i], second = sums.of[Kept + i]; // not their addresses: those would be in memory
+            sums.of[i] = (upper ? second : first) + shuffle_xor(upper ? first : second, 2 * Kept);
         }
     }
 };

@@ -99,7 +99,7 @@ template <class Mode> DEVICE_INLINE void first_forward(const FirstForward &p) {
             Mode::prepare(weights[step][tile], loaded);
         }
     }
-    ChannelSums<1> sums;
+    WarpSums<1> sums;
     wait_for_kernel_before();
     for (int tile = (int)blockIdx.x; tile < c.tiles; tile += (int)gridDim.x) {
         const TileRows rows(c, tile);
@@ -107,6 +107,7 @@ template <class Mode> DEVICE_INLINE void first_forward(const FirstForward &p) {
         __syncthreads();
         windows.fill(c, p.x, rows.first_slot, rows.slots);
         __syncthreads();
+        ChannelSums of_tile;
         for (int first = warp() * 16; first < pixels; first += conv_warps * 16) {
             int places[2];
 #pragma unroll
@@ -144,10 +145,11 @@ template <class Mode> DEVICE_INLINE void first_forward(const FirstForward &p) {
                     auto *to =
                         static_cast<typename Mode::Element *>(p.y) + ((long long)rows.first * c.out_width + pixel) * c.outs + channel;
                     y = store_eight<Mode>(to, y);
-                    sums.add(0, y, y);
+                    of_tile.add(y, y);
                 }
             }
         }
+        sums.add(0, of_tile);
     }
     let_next_kernel_begin();
     if (p.norm.partial) {

@@ -101,7 +101,8 @@ internal static class NativeLibraries
                     + $"(the driver runs CUDA up to {driver.Major}) was not found {Where(places)}"
                 : $"cuDNN is missing: {DnnFile} was not found {Where(places)}{OtherMajor(places)}";
             throw new CudaUnavailableException($"{mismatch ?? missing}; install cuBLAS and cuDNN 9 of one CUDA version "
-                + $"(pip install nvidia-cudnn-cu12 brings both), or name their folders in {PathVariable}");
+                + $"(pip install nvidia-cudnn-cu12 brings both), or name their folders in {PathVariable}; on a GPU since Ampere, "
+                + "--kernels fused needs neither");
         }
     }
 
