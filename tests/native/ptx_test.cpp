@@ -3,6 +3,7 @@
 #include "ptx_lab.h"
 #include "warp.h"
 
+#include <cmath>
 #include <omp.h>
 #include <stdexcept>
 
@@ -64,6 +65,44 @@ void check_lanes() {
     expect(run("setp.ge.u32 %p1, %r0, 32; @%p1 bra END; bar.sync 0;\nEND:", 64) == launch_failed,
            "a barrier that some threads miss is seen");
     expect(run(exchange, 64) == success, "and then everything runs again");
+}
+
+// Registers that are not needed at the same time share a place, and no lane sees another's value in it.
+void check_registers() {
+    const auto chain = [](unsigned from, unsigned to) {
+        std::string text;
+        for (unsigned i = from; i < to; ++i) {
+            text += "add.s32 %r" + std::to_string(i + 1) + ", %r" + std::to_string(i) + ", 1;\n";
+        }
+        return text;
+    };
+    const auto bytes = [&](unsigned to) {
+        return assemble("mov.u32 %r1, %r0;\n" + chain(1, to) + "st.global.u32 [%rd1], %r" + std::to_string(to) + ";")
+            ->register_bytes;
+    };
+    expect(bytes(50) == bytes(5), "values that follow each other have one place");
+
+    // Odd lanes keep %r1 while the others count in registers of their own, and the other way round; then in a loop.
+    Memory in, out;
+    bool holds =
+        run("mul.lo.s32 %r1, %r0, 3; add.s32 %r40, %r1, 7; and.b32 %r2, %r0, 1; setp.eq.s32 %p1, %r2, 0; @%p1 "
+            "bra EVEN;\nmov.u32 %r3, %r1;\n" +
+                chain(3, 9) + "st.global.u32 [%rd1], %r9; bra.uni END;\nEVEN: mov.u32 %r13, %r40;\n" + chain(13, 20) +
+                "st.global.u32 [%rd1], %r20;\nEND: mov.u32 %r30, 0; mov.u32 %r31, 0;\nROUND: add.s32 %r32, "
+                "%r31, %r40; add.s32 %r33, %r30, 1;\nmov.u32 %r30, %r33; mov.u32 %r31, %r32; setp.lt.u32 "
+                "%p2, %r30, %r0; @%p2 bra ROUND;\nst.global.u32 [%rd1+4], %r31;",
+            in, out) == success;
+    for (unsigned lane = 0; lane < 32; ++lane) {
+        holds = holds && out.at<uint32_t>(lane, 0) == 3 * lane + (lane % 2 ? 6 : 14) &&
+                out.at<uint32_t>(lane, 1) == (lane ? lane : 1) * (3 * lane + 7);
+    }
+    expect(holds, "lanes that part keep what is theirs");
+    holds =
+        Launch(assemble("mov.u32 %r1, %ctaid.x; setp.eq.s32 %p1, %r1, 0; @%p1 bra LATER; st.global.f32 [%rd1], %f2;\n"
+                        "LATER: mov.f32 %f3, 0f3F800000; mov.f32 %f4, %f3;"),
+               parameters(in, out), {2, 1, 1}, {32, 1, 1}, 0)
+            .run() == success;
+    expect(holds && std::isnan(out.at<float>(3, 0)), "what is never written is no number, in the next block neither");
 }
 
 void check_memory() {
@@ -317,6 +356,7 @@ int main(int argc, char **) {
     expect_passes(64, 16, 16, 4, 32, 16);
 
     check_lanes();
+    check_registers();
     check_memory();
     check_copies();
     check_targets();

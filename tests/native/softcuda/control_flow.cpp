@@ -1,63 +1,45 @@
 // Where the ways of lanes that part at a branch meet again: the branch's immediate post-dominator. Source of the
 // iteration: Cooper, Harvey, Kennedy, "A simple, fast dominance algorithm", 2001, on the reversed graph.
-#include "ptx.h"
+#include "control_flow.h"
 
 #include <algorithm>
 
 namespace softcuda {
 
-namespace {
-
-// Instructions between which no way leads in or out, and where it leads from the last of them. The exit comes after
-// all.
-struct Stretches {
-    std::vector<size_t> begins;
-    std::vector<std::vector<size_t>> next, before;
-
-    explicit Stretches(const std::vector<Instruction> &code) : begins({0}), end(code.size()) {
-        for (size_t i = 0; i < end; ++i) {
-            if (code[i].branches) {
-                begins.push_back((size_t)code[i].displacement);
-            }
-            if (code[i].branches || code[i].leaves) {
-                begins.push_back(i + 1);
-            }
+Stretches::Stretches(const std::vector<Instruction> &code) : begins({0}), end(code.size()) {
+    for (size_t i = 0; i < end; ++i) {
+        if (code[i].branches) {
+            begins.push_back((size_t)code[i].displacement);
         }
-        std::sort(begins.begin(), begins.end());
-        begins.erase(std::unique(begins.begin(), begins.end()), begins.end());
-        begins.erase(std::lower_bound(begins.begin(), begins.end(), end), begins.end());
-        next.resize(exit());
-        before.resize(exit() + 1);
-        for (size_t s = 0; s < exit(); ++s) {
-            const Instruction &instruction = code[last(s)];
-            if (instruction.branches) {
-                next[s].push_back(at((size_t)instruction.displacement));
-            }
-            if (instruction.leaves) {
-                next[s].push_back(exit());
-            } else if (!instruction.branches || instruction.guard >= 0) {
-                next[s].push_back(at(last(s) + 1));
-            }
-            for (const size_t to : next[s]) {
-                before[to].push_back(s);
-            }
+        if (code[i].branches || code[i].leaves) {
+            begins.push_back(i + 1);
         }
     }
-
-    size_t exit() const { return begins.size(); }
-    size_t last(size_t stretch) const { return (stretch + 1 < exit() ? begins[stretch + 1] : end) - 1; }
-
-  private:
-    size_t end;
-
-    size_t at(size_t instruction) const {
-        return instruction >= end
-                   ? exit()
-                   : (size_t)(std::lower_bound(begins.begin(), begins.end(), instruction) - begins.begin());
+    std::sort(begins.begin(), begins.end());
+    begins.erase(std::unique(begins.begin(), begins.end()), begins.end());
+    begins.erase(std::lower_bound(begins.begin(), begins.end(), end), begins.end());
+    next.resize(exit());
+    before.resize(exit() + 1);
+    for (size_t s = 0; s < exit(); ++s) {
+        const Instruction &instruction = code[last(s)];
+        if (instruction.branches) {
+            next[s].push_back(at((size_t)instruction.displacement));
+        }
+        if (instruction.leaves) {
+            next[s].push_back(exit());
+        } else if (!instruction.branches || instruction.guard >= 0) {
+            next[s].push_back(at(last(s) + 1));
+        }
+        for (const size_t to : next[s]) {
+            before[to].push_back(s);
+        }
     }
-};
+}
 
-} // namespace
+size_t Stretches::at(size_t instruction) const {
+    return instruction >= end ? exit()
+                              : (size_t)(std::lower_bound(begins.begin(), begins.end(), instruction) - begins.begin());
+}
 
 void find_meeting_points(Kernel &kernel) {
     const Stretches stretches(kernel.code);

@@ -160,8 +160,8 @@ void add_conversion_forms(Forms &forms) {
     forms["max.NaN.f32"] = form<MaximumOrNan, float, float, float>();
     forms["mov.b32.together"] = form<Together<uint32_t>, uint32_t, uint16_t, uint16_t>();
     forms["mov.b64.together"] = form<Together<uint64_t>, uint64_t, uint32_t, uint32_t>();
-    forms["mov.b32.apart"] = {take_apart<uint32_t, uint16_t>, {2, 2, 4}};
-    forms["mov.b64.apart"] = {take_apart<uint64_t, uint32_t>, {4, 4, 8}};
+    forms["mov.b32.apart"] = {take_apart<uint32_t, uint16_t>, {2, 2, 4}, 2};
+    forms["mov.b64.apart"] = {take_apart<uint64_t, uint32_t>, {4, 4, 8}, 2};
 }
 
 } // namespace softcuda

@@ -191,13 +191,13 @@ template <unsigned matrices, bool transposed> void load_matrices(Warp &warp, con
 }
 
 template <Space space, typename M, typename R, unsigned count> void add_load(Forms &forms, const std::string &name) {
-    Form form = {load<space, M, R, count>, std::vector<uint8_t>(count, sizeof(R))};
+    Form form = {load<space, M, R, count>, std::vector<uint8_t>(count, sizeof(R)), count};
     form.operands.push_back(sizeof(uint64_t));
     forms["ld" + name + "/" + std::to_string(sizeof(R))] = form;
 }
 
 template <Space space, typename M, typename R, unsigned count> void add_store(Forms &forms, const std::string &name) {
-    Form form = {store<space, M, R, count>, std::vector<uint8_t>(count, sizeof(R))};
+    Form form = {store<space, M, R, count>, std::vector<uint8_t>(count, sizeof(R)), 0};
     form.operands.insert(form.operands.begin(), sizeof(uint64_t));
     forms["st" + name + "/" + std::to_string(sizeof(R))] = form;
 }
@@ -234,8 +234,9 @@ template <Space space> void add_space(Forms &forms, const std::string &name) {
 
 template <unsigned matrices> void add_matrix_loads(Forms &forms) {
     const std::string name = "ldmatrix.sync.aligned.m8n8.x" + std::to_string(matrices);
-    forms[name + ".shared.b16"] = {load_matrices<matrices, false>, std::vector<uint8_t>(matrices + 1, 4)};
-    forms[name + ".trans.shared.b16"] = {load_matrices<matrices, true>, std::vector<uint8_t>(matrices + 1, 4)};
+    forms[name + ".shared.b16"] = {load_matrices<matrices, false>, std::vector<uint8_t>(matrices + 1, 4), matrices};
+    forms[name + ".trans.shared.b16"] = {load_matrices<matrices, true>, std::vector<uint8_t>(matrices + 1, 4),
+                                         matrices};
 }
 
 } // namespace
@@ -249,13 +250,13 @@ void add_memory_forms(Forms &forms) {
     forms["atom.acq_rel.gpu.global.inc.u32"] = {atomic_increment<true>, {4, 8, 4}};
     forms["atom.relaxed.gpu.global.inc.u32"] = {atomic_increment<false>, {4, 8, 4}};
     for (const std::string ahead : {"", ".L2::64B", ".L2::128B", ".L2::256B"}) { // what to bring along into a cache
-        forms["cp.async.cg.shared.global" + ahead] = {copy_async<true>, {4, 8, 4, 4}};
-        forms["cp.async.ca.shared.global" + ahead] = {copy_async<false>, {4, 8, 4, 4}};
+        forms["cp.async.cg.shared.global" + ahead] = {copy_async<true>, {4, 8, 4, 4}, 0};
+        forms["cp.async.ca.shared.global" + ahead] = {copy_async<false>, {4, 8, 4, 4}, 0};
     }
     forms["cp.async.commit_group"] = {commit_copies, {}};
-    forms["cp.async.wait_group"] = {wait_for_groups, {4}};
+    forms["cp.async.wait_group"] = {wait_for_groups, {4}, 0};
     forms["cp.async.wait_all"] = {wait_for_all_copies, {}};
-    forms["prefetch.global.L1"] = forms["prefetch.global.L2"] = {do_nothing, {8}};
+    forms["prefetch.global.L1"] = forms["prefetch.global.L2"] = {do_nothing, {8}, 0};
     add_matrix_loads<1>(forms);
     add_matrix_loads<2>(forms);
     add_matrix_loads<4>(forms);

@@ -87,7 +87,7 @@ class Parser {
         std::string name;
         uint64_t alignment, bytes; // 0 where the launch says how many
     };
-    struct Registers { // %r<100>
+    struct Family { // of registers: %r<100>
         uint32_t first, count;
         unsigned bytes;
     };
@@ -100,7 +100,9 @@ class Parser {
     // Of the kernel that is being read.
     Kernel *kernel = nullptr;
     std::map<std::string, uint64_t> symbols; // addresses of parameters and of variables in shared memory
-    std::map<std::string, Registers> registers;
+    std::map<std::string, Family> families;
+    std::vector<Register> registers;
+    std::vector<const Form *> forms;                                    // of its instructions
     std::map<std::tuple<uint64_t, unsigned, bool>, uint32_t> constants; // value, bytes, whether it is one of these:
     std::vector<size_t> dynamic; // the address of what a launch adds to shared memory, known when all else is placed
     std::map<std::string, size_t> labels;
@@ -173,11 +175,10 @@ class Parser {
         }
     }
 
-    uint32_t reserve(unsigned bytes, uint32_t count) {
-        const uint32_t at = kernel->register_bytes;
-        kernel->register_bytes += count * (bytes ? bytes * warp_lanes : sizeof(uint32_t));
-        kernel->register_bytes = (uint32_t)up(kernel->register_bytes, 64);
-        return at;
+    // The number of the first one.
+    uint32_t add_registers(unsigned bytes, uint32_t count, bool is_fixed) {
+        registers.insert(registers.end(), count, {bytes, is_fixed});
+        return (uint32_t)registers.size() - count;
     }
 
     void entry() {
@@ -187,13 +188,15 @@ class Parser {
         static std::atomic<uint64_t> read_so_far = 0;
         kernel->serial = ++read_so_far;
         symbols.clear();
+        families.clear();
         registers.clear();
+        forms.clear();
         constants.clear();
         dynamic.clear();
         labels.clear();
         branches.clear();
         for (const char *special : special_registers) {
-            registers[special] = {reserve(4, 1), 1, 4};
+            families[special] = {add_registers(4, 1, true), 1, 4};
         }
         parameters();
         while (peek() != "{") {
@@ -228,6 +231,7 @@ class Parser {
             kernel->code[instruction].displacement = (int64_t)at->second;
         }
         find_meeting_points(*kernel);
+        place_registers(*kernel, registers, forms);
     }
 
     void statement() {
@@ -240,7 +244,7 @@ class Parser {
                 expect(">");
             }
             expect(";");
-            registers[family] = {reserve(bytes, count), count, bytes};
+            families[family] = {add_registers(bytes, count, false), count, bytes};
         } else if (take(".shared")) {
             place(shared_variable());
         } else if (take(".pragma")) {
@@ -259,7 +263,7 @@ class Parser {
         made.line = tokens[position].line;
         if (take("@")) {
             made.negated = take("!");
-            made.guard = (int32_t)place_of(next(), 0);
+            made.guard = (int32_t)number_of(next(), 0);
         }
         std::string opcode = next();
         if (made.guard >= 0 && opcode != "bra") {
@@ -309,10 +313,9 @@ class Parser {
         if (form->operands.size() != operands.size()) {
             fail("'" + opcode + "' with " + std::to_string(operands.size()) + " operands");
         }
-        const bool has_more = operands.size() > made.at.size();
-        made.all.resize(has_more ? operands.size() : 0);
+        made.all.resize(operands.size() > made.at.size() ? operands.size() : 0);
         for (size_t i = 0; i < operands.size(); ++i) {
-            (has_more ? made.all[i] : made.at[i]) = place_of(operands[i], form->operands[i]);
+            made.operand(i) = number_of(operands[i], form->operands[i]);
         }
         made.run = form->run;
         made.leaves = opcode == "ret";
@@ -322,34 +325,35 @@ class Parser {
         kernel->waits |= opcode == "griddepcontrol.wait";
         kernel->lets_next_begin |= opcode == "griddepcontrol.launch_dependents";
         kernel->code.push_back(made);
+        forms.push_back(form);
     }
 
     // Where the word is a register: the family, and which of it.
-    const Registers *find_register(const std::string &word, uint32_t &index) const {
+    const Family *find_register(const std::string &word, uint32_t &index) const {
         index = 0;
-        auto family = registers.find(word);
-        if (family == registers.end() && word[0] == '%') {
+        auto family = families.find(word);
+        if (family == families.end() && word[0] == '%') {
             const size_t digits = word.find_last_not_of("0123456789") + 1;
-            family = registers.find(word.substr(0, digits));
+            family = families.find(word.substr(0, digits));
             index = digits < word.size() ? (uint32_t)std::atoi(word.c_str() + digits) : 0;
         }
-        return family != registers.end() && index < family->second.count ? &family->second : nullptr;
+        return family != families.end() && index < family->second.count ? &family->second : nullptr;
     }
 
     unsigned width_of(const std::string &word) const {
         uint32_t index;
-        const Registers *found = find_register(word, index);
+        const Family *found = find_register(word, index);
         return found ? found->bytes : 0;
     }
 
-    // The offset of a register, or of a constant that is made for it.
-    uint32_t place_of(const std::string &word, unsigned bytes) {
+    // The number of a register, or of one that is made for a constant.
+    uint32_t number_of(const std::string &word, unsigned bytes) {
         uint32_t index;
-        if (const Registers *found = find_register(word, index)) {
+        if (const Family *found = find_register(word, index)) {
             if (found->bytes != bytes) {
                 fail(word + " has " + std::to_string(8 * found->bytes) + " bits and not " + std::to_string(8 * bytes));
             }
-            return found->first + index * (bytes ? bytes * warp_lanes : (uint32_t)sizeof(uint32_t));
+            return found->first + index;
         }
         uint64_t value = 0;
         bool is_dynamic = false;
@@ -373,7 +377,7 @@ class Parser {
             if (bytes == 0) {
                 fail("a predicate cannot be a number");
             }
-            constant->second = reserve(bytes, 1);
+            constant->second = add_registers(bytes, 1, true);
             if (is_dynamic) {
                 dynamic.push_back(kernel->constants.size());
             }

@@ -9,6 +9,8 @@
 
 namespace softcuda {
 
+constexpr unsigned warp_lanes = 32;
+
 struct Warp;
 struct Instruction;
 using Handler = void (*)(Warp &, const Instruction &);
@@ -26,12 +28,16 @@ struct Instruction {
     bool branches = false, leaves = false; // leaves: ends the thread
     uint32_t meets = 0;                    // of a branch: where the ways of lanes that part here meet again
     uint32_t line = 0;                     // of the text
+
+    uint32_t &operand(size_t i) { return all.empty() ? at[i] : all[i]; }
 };
 
 // What an opcode stands for: the width of each operand in bytes, 0 for a predicate.
 struct Form {
     Handler run;
     std::vector<uint8_t> operands;
+    size_t results = 1; // how many of them it writes: the first ones
+    bool keeps = false; // it goes on using them after it has run
 };
 
 // Null where no such instruction is known here. register_bytes: of the one that may be wider than its name says.
@@ -71,11 +77,23 @@ struct Module {
     std::map<std::string, Kernel> kernels;
 };
 
-constexpr unsigned warp_lanes = 32;
 constexpr uint64_t shared_base = 1024; // the first address of shared memory: 0 is none
 
 // Fills in `meets`.
 void find_meeting_points(Kernel &kernel);
+
+// Of a warp: so many bytes for each lane, or one word for all of a predicate.
+struct Register {
+    unsigned bytes;
+    bool is_fixed = false; // nothing else may be where it is
+    uint32_t at = 0;
+
+    uint32_t size() const { return bytes ? bytes * warp_lanes : (uint32_t)sizeof(uint32_t); }
+};
+// Compilers name a new register for every value: those that are never needed at the same time get one place, or the
+// registers of a block fit no cache. Operands are numbers of registers before, and offsets after that. forms: of each
+// instruction.
+void place_registers(Kernel &kernel, std::vector<Register> &registers, const std::vector<const Form *> &forms);
 
 // Throws std::runtime_error, with the line, where the text is no PTX or has something that is not known here.
 Module parse_ptx(const std::string &text);

@@ -141,15 +141,15 @@ void let_next_kernel_begin(Warp &warp, const Instruction &) {
 
 void add_warp_forms(Forms &forms) {
     const std::string prefix = "mma.sync.aligned.", bfloat16 = ".row.col.f32.bf16.bf16.f32";
-    forms[prefix + "m16n8k16" + bfloat16] = {multiply<Bfloat16, 16>, std::vector<uint8_t>(14, 4)};
-    forms[prefix + "m16n8k8" + bfloat16] = {multiply<Bfloat16, 8>, std::vector<uint8_t>(11, 4)};
-    forms[prefix + "m16n8k8.row.col.f32.tf32.tf32.f32"] = {multiply<Tf32, 8>, std::vector<uint8_t>(14, 4)};
+    forms[prefix + "m16n8k16" + bfloat16] = {multiply<Bfloat16, 16>, std::vector<uint8_t>(14, 4), 4};
+    forms[prefix + "m16n8k8" + bfloat16] = {multiply<Bfloat16, 8>, std::vector<uint8_t>(11, 4), 4};
+    forms[prefix + "m16n8k8.row.col.f32.tf32.tf32.f32"] = {multiply<Tf32, 8>, std::vector<uint8_t>(14, 4), 4};
     forms["movmatrix.sync.aligned.m8n8.trans.b16"] = {transpose_matrix, {4, 4}};
     forms["shfl.sync.bfly.b32"] = {shuffle<false>, {4, 4, 4, 4, 4}};
     forms["shfl.sync.idx.b32"] = {shuffle<true>, {4, 4, 4, 4, 4}};
     forms["bra"] = forms["bra.uni"] = {branch, {}};
     forms["ret"] = {leave, {}};
-    forms["bar.sync"] = {barrier, {4}};
+    forms["bar.sync"] = {barrier, {4}, 0};
     forms["griddepcontrol.wait"] = {wait_for_kernel_before, {}};
     forms["griddepcontrol.launch_dependents"] = {let_next_kernel_begin, {}};
 }

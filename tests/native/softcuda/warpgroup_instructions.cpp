@@ -184,8 +184,8 @@ void let_products_see_writes(Warp &warp, const Instruction &) {
 template <unsigned N> void add_product(Forms &forms) {
     std::vector<uint8_t> operands(N / 2, 4);
     operands.insert(operands.end(), {8, 8, 0, 4, 4, 4, 4});
-    forms["wgmma.mma_async.sync.aligned.m64n" + std::to_string(N) + "k16.f32.bf16.bf16"] = {multiply_async<N>,
-                                                                                            operands};
+    forms["wgmma.mma_async.sync.aligned.m64n" + std::to_string(N) + "k16.f32.bf16.bf16"] = {multiply_async<N>, operands,
+                                                                                            N / 2, true};
 }
 
 } // namespace
@@ -198,7 +198,7 @@ void add_warpgroup_forms(Forms &forms) {
     add_product<128>(forms);
     forms["wgmma.fence.sync.aligned"] = {begin_products, {}};
     forms["wgmma.commit_group.sync.aligned"] = {end_products, {}};
-    forms["wgmma.wait_group.sync.aligned"] = {wait_for_products, {4}};
+    forms["wgmma.wait_group.sync.aligned"] = {wait_for_products, {4}, 0};
     forms["fence.proxy.async.shared::cta"] = {let_products_see_writes, {}};
 }
 
