@@ -1,45 +1,91 @@
 #include "races.h"
 #include "warp.h"
 
+#include <algorithm>
+#include <cstring>
+
 namespace softcuda {
 
+namespace {
+
+using Eight = uint32_t __attribute__((vector_size(32))); // accesses to places side by side
+
+Eight load(const uint32_t *from) {
+    Eight eight;
+    std::memcpy(&eight, from, sizeof eight);
+    return eight;
+}
+
+// Between the same barriers, by another thread: all bits.
+Eight races(uint32_t access, Eight before) { return (Eight)((access ^ before) - 1 < 0xFFF); }
+bool is_any(Eight eight) {
+    uint32_t all = 0;
+    for (size_t i = 0; i < 8; ++i) {
+        all |= eight[i];
+    }
+    return all != 0;
+}
+uint32_t races(uint32_t access, uint32_t before) { return (access ^ before) - 1 < 0xFFF ? ~0u : 0; }
+
+} // namespace
+
 void Races::clear(size_t bytes) {
-    places.assign(bytes / 2 + 1, {});
+    const size_t places = (bytes + 15) / 16 * 8;
+    reads.assign(places, 0);
+    writes.assign(places, 0);
+    fences_before.assign(places, 0);
     fences.assign(1024, 0);
     fences_met = fences;
     interval = 1;
 }
 
+void Races::meet() {
+    if (++interval >> 20) {
+        throw Fault{launch_failed, "more barriers than can be counted here"};
+    }
+    fences_met = fences;
+}
+
 void Races::read(size_t offset, size_t bytes, unsigned thread) {
-    for (size_t i = offset / 2; i <= (offset + bytes - 1) / 2; ++i) {
-        Place &place = places[i];
-        if (place.written.interval == interval && place.written.thread != thread) {
-            throw Fault{launch_failed, "a race: another thread wrote here, and no barrier lies between"};
-        }
-        // Several threads may read; only one of them is kept, and a second one as nobody.
-        const bool another = place.read.interval == interval && place.read.thread != thread;
-        place.read = {interval, another ? ~0u : thread};
+    const uint32_t access = interval << 12 | thread;
+    const size_t first = offset / 2, end = (offset + bytes + 1) / 2;
+    Eight found = {};
+    for (size_t i = first; i + 8 <= end; i += 8) {
+        const Eight now = access | (races(access, load(&reads[i])) & several);
+        found |= races(access, load(&writes[i]));
+        std::memcpy(&reads[i], &now, sizeof now);
+    }
+    for (size_t i = end - (end - first) % 8; i < end; ++i) {
+        reads[i] = access | (races(access, reads[i]) & several);
+        found[0] |= races(access, writes[i]);
+    }
+    if (is_any(found)) {
+        throw Fault{launch_failed, "a race: another thread wrote here, and no barrier lies between"};
     }
 }
 
 void Races::write(size_t offset, size_t bytes, unsigned thread) {
-    for (size_t i = offset / 2; i <= (offset + bytes - 1) / 2; ++i) {
-        Place &place = places[i];
-        for (const Access &access : {place.written, place.read}) {
-            if (access.interval == interval && access.thread != thread) {
-                throw Fault{launch_failed, "a race: another thread was here, and no barrier lies between"};
-            }
-        }
-        place.written = {interval, thread};
-        place.fences = fences[thread];
+    const uint32_t access = interval << 12 | thread;
+    const size_t first = offset / 2, end = (offset + bytes + 1) / 2;
+    Eight found = {};
+    for (size_t i = first; i + 8 <= end; i += 8) {
+        found |= races(access, load(&writes[i])) | races(access, load(&reads[i]));
+        std::fill_n(&writes[i], 8, access);
+    }
+    for (size_t i = end - (end - first) % 8; i < end; ++i) {
+        found[0] |= races(access, writes[i]) | races(access, reads[i]);
+        writes[i] = access;
+    }
+    std::fill_n(fences_before.begin() + (ptrdiff_t)first, end - first, fences[thread]);
+    if (is_any(found)) {
+        throw Fault{launch_failed, "a race: another thread was here, and no barrier lies between"};
     }
 }
 
 void Races::read_async(size_t offset, size_t bytes, unsigned by) {
     read(offset, bytes, by);
     for (size_t i = offset / 2; i <= (offset + bytes - 1) / 2; ++i) {
-        const Place &place = places[i];
-        if (place.written.interval != 0 && fences_met[place.written.thread] <= place.fences) {
+        if (writes[i] != 0 && fences_met[writes[i] & several] <= fences_before[i]) {
             throw Fault{launch_failed,
                         "tensor cores read what a thread wrote without a fence.proxy.async before the barrier"};
         }

@@ -11,10 +11,7 @@ namespace softcuda {
 class Races {
   public:
     void clear(size_t bytes);
-    void meet() {
-        ++interval;
-        fences_met = fences;
-    }
+    void meet();
     void read(size_t offset, size_t bytes, unsigned thread);
     void write(size_t offset, size_t bytes, unsigned thread);
 
@@ -24,14 +21,10 @@ class Races {
     void fence(unsigned thread) { ++fences[thread]; }
 
   private:
-    struct Access {
-        uint32_t interval, thread;
-    };
-    struct Place {
-        Access read, written;
-        uint32_t fences; // of who has written, before that
-    };
-    std::vector<Place> places;                // two bytes each
+    // An access: between which barriers (20 bits), and by which thread (12).
+    static constexpr uint32_t several = 0xFFF; // threads have read
+    // Of every two bytes, the last accesses, and how many fences who wrote had said before that.
+    std::vector<uint32_t> reads, writes, fences_before;
     std::vector<uint32_t> fences, fences_met; // of each thread, until now and until the last barrier
     uint32_t interval = 0;
 };
