@@ -21,8 +21,8 @@ internal sealed record Machine(
 
     private static readonly Option<string?> KernelsOption = CommonOptions.Choice(
         "--kernels",
-        "On a GPU: which kernels run the layers, to compare them: those of cuDNN and cuBLAS (layered), ours between these (hybrid), ours "
-            + "across layers (fused), or those with Hopper's wgmma (warpgroups). Default: auto, the fastest.",
+        "On a GPU: which kernels run the layers: those of cuDNN and cuBLAS (layered), ours between these (hybrid), ours alone "
+            + "(fused, since Ampere), or ours with Hopper's wgmma (warpgroups). Default: auto, warpgroups where they can, else hybrid.",
         [.. Enum.GetNames<CudaKernels>().Select(name => name.ToLowerInvariant())]);
 
     private static readonly Option<int?> ThreadsOption = CommonOptions.Ranged(

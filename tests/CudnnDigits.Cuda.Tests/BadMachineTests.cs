@@ -115,15 +115,15 @@ public sealed class BadMachineTests : TestsWithFolder
     }
 
     [Theory]
-    [InlineData("fused", "SOFTCUDA_SHARED_BYTES=166912",
-        "--kernels fused: these kernels need 226 KiB of shared memory for a block, and this GPU has 163")]
+    [InlineData("fused", "SOFTCUDA_COMPUTE_CAPABILITY=75",
+        "--kernels fused: these kernels need a GPU of compute capability 8.0 or newer; leave --kernels out")]
     [InlineData("warpgroups", "SOFTCUDA_COMPUTE_CAPABILITY=100",
-        "--kernels warpgroups: these kernels multiply by warpgroups on GPUs of compute capability 9.0 alone; take 'fused'")]
+        "--kernels warpgroups: these kernels multiply by warpgroups, on GPUs of compute capability 9.0 alone; leave --kernels out")]
     public void Kernels_that_cannot_run_are_refused(string kernels, string settings, string says)
     {
         CliProgram.Result refused = CliProgram.RunIn(
             _folder.Path, Machine(Device, settings),
-            Train("refused", "--device", "cuda", "--precision", "bf16", "--model", "improved", "--kernels", kernels));
+            Train("refused", "--device", "cuda", "--model", "improved", "--kernels", kernels));
         Assert.Equal(2, refused.ExitCode);
         Assert.Contains(says, OnlyLine(refused.Error), StringComparison.Ordinal);
         Assert.False(Directory.Exists(_folder["refused"]));
@@ -164,6 +164,7 @@ public sealed class BadMachineTests : TestsWithFolder
         string info = CliProgram.RunIn(_folder.Path, machine, "info").Output;
         Assert.Contains("cuda backend  'improved' in bf16 alone, which needs no library but the driver; for all else cuDNN is missing",
             info, StringComparison.Ordinal);
+        Assert.Contains("; --kernels fused needs the driver alone", info, StringComparison.Ordinal);
 
         CliProgram.Result refused = CliProgram.RunIn(_folder.Path, machine, [.. predict, "--precision", "fp32"]);
         Assert.Equal(2, refused.ExitCode);

@@ -23,14 +23,14 @@ internal readonly record struct NetworkKind(CudaKernels Kernels)
             : TileNetwork.WhyNot(network) is { } others ? $"run networks that {others}; '{network.Name}' does not"
             : null;
         string? whyNotWarpgroups = gpu.ComputeCapability != new Version(9, 0)
-                ? "multiply by warpgroups on GPUs of compute capability 9.0 alone; take 'fused'"
-            : precision != Precision.Bf16 ? "compute in bf16; add --precision bf16"
+                ? "multiply by warpgroups, on GPUs of compute capability 9.0 alone"
+            : precision != Precision.Bf16 ? "compute in bf16 alone"
             : !network.WithDropout(0).Layers.SequenceEqual(DigitNetworks.Improved.WithDropout(0).Layers)
                 ? $"run the network '{DigitNetworks.Improved.Name}'; this one is '{network.Name}'"
             : null;
         if ((kernels switch { CudaKernels.Fused => whyNotFused, CudaKernels.Warpgroups => whyNotWarpgroups, _ => null }) is { } why)
         {
-            throw new InputException($"--kernels {kernels.ToString().ToLowerInvariant()}: these kernels {why}; or leave --kernels out");
+            throw new InputException($"--kernels {kernels.ToString().ToLowerInvariant()}: these kernels {why}; leave --kernels out");
         }
 
         return new NetworkKind(kernels != CudaKernels.Auto ? kernels
