@@ -1,9 +1,6 @@
-// `improved` in bfloat16: its convolutions and hidden layer, fused with all that lies between them. A module of its own, because they need
-// sm_90.
-#include "fused/backward_data.cu"
-#include "fused/backward_weights.cu"
+// `improved` in bfloat16, on GPUs whose warpgroups multiply: all but the convolutions of a training step, which are in hopper.cu.
 #include "fused/batch_norm.cu"
 #include "fused/dense.cu"
-#include "fused/forward.cu"
 #include "fused/gather.cu"
+#include "fused/pool.cu"
 #include "fused/predict.cu"

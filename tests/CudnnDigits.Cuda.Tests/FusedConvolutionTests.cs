@@ -7,33 +7,30 @@ using static CudnnDigits.Cuda.Tests.PlainLoops;
 namespace CudnnDigits.Cuda.Tests;
 
 /// <summary>
-/// Each fused kernel against plain loops in double that start from the very tensors the kernel read, so that one rounding
-/// to bfloat16 is all that may lie between them. docs/numerics.md says where the tolerances come from.
+/// Each kernel of `improved` by warpgroups against plain loops in double that start from the very tensors the kernel read, so that one
+/// rounding to bfloat16 is all that may lie between them. docs/numerics.md says where the tolerances come from.
 /// </summary>
 public class FusedConvolutionTests
 {
+    public FusedConvolutionTests() => Gpu.RequireFor(nameof(CudaKernels.Warpgroups));
+
     [Theory]
-    [InlineData(1, 0.25, false)] // two blocks make an image where there is room
-    [InlineData(2, 0.25, false)] // on the software device some kernels have it
-    [InlineData(3, 0.25, false)]
-    [InlineData(0, 0, false)] // more images than blocks fit at once
-    [InlineData(1, 0, true)]
-    [InlineData(3, 0.25, true)] // some blocks have two images and some have one
-    [InlineData(0, 0.25, true)]
-    public void Every_kernel_follows_plain_loops(int n, double rate, bool warpgroups)
+    [InlineData(1, 0)]
+    [InlineData(3, 0.25)] // some blocks have two images and some have one
+    [InlineData(0, 0.25)] // more images than blocks fit at once
+    public void Every_kernel_follows_plain_loops(int n, double rate)
     {
         NetworkSpec network = DigitNetworks.Improved.WithDropout(rate);
-        Gpu.RequireFor(warpgroups ? nameof(CudaKernels.Warpgroups) : nameof(CudaKernels.Fused));
         using CudaSession session = Gpu.Open(Precision.Bf16);
         using CudaContext.Scope scope = session.Context.Enter();
         n = n > 0 ? n : 2 * session.Multiprocessors + 1;
-        using FusedLab fused = new(session, network, n, training: true, warpgroups);
+        using FusedLab fused = new(session, network, n, training: true);
         (FusedNetwork net, DeviceLab lab, DeviceParameters parameters) = (fused.Net, fused.Lab, fused.Net.Parameters);
         NetworkWeights weights = Start(network);
         parameters.Load(session.Stream, weights, new OptimizerState(network));
         Adam.RoundWeights(session, parameters);
         FusedTensors t = net.Tensors;
-        FusedConvolutions convolutions = new(session, t, Seed, n, warpgroups);
+        FusedConvolutions convolutions = new(session, t, Seed, n);
         Random random = new(n);
         byte[] pixels = [.. Enumerable.Range(0, n * 784).Select(_ => (byte)(random.NextDouble() < 0.7 ? 0 : random.Next(256)))];
         float[] dy = Values(n * 256, () => random.NextDouble() - 0.5);
@@ -111,7 +108,7 @@ public class FusedConvolutionTests
         x = lab.Empty(n * 784);
         FusedTensors t = fused.Net.Tensors;
         Gathering gathering = Gathering.ForTraining(AugmentationSpec.Standard with { Elastic = 3 }, Seed);
-        new FusedConvolutions(session, t, Seed, n, warpgroups: false).Gather(one, gathering);
+        new FusedConvolutions(session, t, Seed, n).Gather(one, gathering);
         new GatherAugment(session, n).Training(other, x, gathering);
         float[] actual = lab.Download(t.X);
         Assert.Equal(lab.Download(x), actual);
@@ -181,7 +178,7 @@ public class FusedConvolutionTests
         parameters.Load(session.Stream, weights, null);
         Adam.RoundWeights(session, parameters);
         FusedTensors t = net.Tensors;
-        FusedConvolutions together = new(session, t, Seed, many, warpgroups: false), alone = new(session, t, Seed, 1, warpgroups: false);
+        FusedConvolutions together = new(session, t, Seed, many), alone = new(session, t, Seed, 1);
         together.PreparePrediction();
         float[] x = Values(many * 784, () => random.NextDouble() < 0.7 ? 0 : random.NextDouble());
         lab.Upload(x, t.X);
@@ -227,13 +224,12 @@ public class FusedConvolutionTests
     [Fact]
     public void Predictions_take_the_running_statistics_and_drop_nothing()
     {
-        Gpu.Require();
         NetworkSpec network = DigitNetworks.Improved;
         NetworkWeights weights = Start(network);
         DigitDataset digits = GeneratedDigits.Create(40, seed: 11);
         int[] rows = [.. Enumerable.Range(0, 40)];
         float[] fused = new float[400], reference = new float[400];
-        foreach ((CudaKernels kernels, float[] logits) in new[] { (CudaKernels.Fused, fused), (CudaKernels.Layered, reference) })
+        foreach ((CudaKernels kernels, float[] logits) in new[] { (CudaKernels.Warpgroups, fused), (CudaKernels.Layered, reference) })
         {
             using ITrainingBackend backend =
                 Gpu.Create(network, new BackendOptions(16, 0, AugmentationSpec.None) { Precision = Precision.Bf16, Kernels = kernels });
@@ -248,7 +244,7 @@ public class FusedConvolutionTests
                 Device = "cuda",
                 BatchSize = 16,
                 Precision = Precision.Bf16,
-                Kernels = CudaKernels.Fused
+                Kernels = CudaKernels.Warpgroups
             });
         float[] classified = new float[400];
         classifier.Predict(digits.Pixels, classified);
@@ -258,18 +254,12 @@ public class FusedConvolutionTests
 
     /// <summary>What dropout has taken away is marked by a NaN: it must not be taken for one that the arithmetic has made.</summary>
     [Theory]
-    [InlineData("conv1.weight", nameof(CudaKernels.Fused))]
-    [InlineData("conv2.weight", nameof(CudaKernels.Fused))]
-    [InlineData("bn2.weight", nameof(CudaKernels.Fused))]
-    [InlineData("conv3.weight", nameof(CudaKernels.Fused))]
-    [InlineData("conv4.weight", nameof(CudaKernels.Fused))]
-    [InlineData("bn4.bias", nameof(CudaKernels.Fused))]
-    [InlineData("conv1.weight", nameof(CudaKernels.Warpgroups))]
-    [InlineData("bn2.weight", nameof(CudaKernels.Warpgroups))]
-    [InlineData("conv4.weight", nameof(CudaKernels.Warpgroups))]
-    public void A_run_that_diverged_says_so(string parameter, string kernels)
+    [InlineData("conv1.weight")]
+    [InlineData("bn2.weight")]
+    [InlineData("conv4.weight")]
+    [InlineData("bn4.bias")]
+    public void A_run_that_diverged_says_so(string parameter)
     {
-        Gpu.RequireFor(kernels);
         NetworkSpec network = DigitNetworks.Improved;
         NetworkWeights weights = Start(network);
         weights[parameter].Fill(float.NaN);
@@ -277,7 +267,7 @@ public class FusedConvolutionTests
             Gpu.Create(network, new BackendOptions(8, 3, AugmentationSpec.None)
             {
                 Precision = Precision.Bf16,
-                Kernels = Gpu.Kernels(kernels)
+                Kernels = CudaKernels.Warpgroups
             });
         backend.Load(weights, new OptimizerState(network));
         backend.BeginEpoch(GeneratedDigits.Create(8, seed: 11), 0, [.. Enumerable.Range(0, 8)], default);
@@ -285,12 +275,9 @@ public class FusedConvolutionTests
         Assert.True(double.IsNaN(backend.ReadSums().Loss));
     }
 
-    [Theory]
-    [InlineData(nameof(CudaKernels.Fused))]
-    [InlineData(nameof(CudaKernels.Warpgroups))]
-    public void Steps_are_the_same_bits_captured_and_eager_overlapped_and_not(string kernels)
+    [Fact]
+    public void Steps_are_the_same_bits_captured_and_eager_overlapped_and_not()
     {
-        Gpu.RequireFor(kernels);
         float[] captured = Bits(graph: true, overlap: true);
         Assert.Equal(captured, Bits(graph: false, overlap: true));
         Assert.Equal(captured, Bits(graph: true, overlap: false));
@@ -307,7 +294,7 @@ public class FusedConvolutionTests
                     Precision = Precision.Bf16,
                     CudaGraph = graph,
                     Overlap = overlap,
-                    Kernels = Gpu.Kernels(kernels)
+                    Kernels = CudaKernels.Warpgroups
                 });
             backend.Load(weights, optimizer);
             backend.BeginEpoch(digits, 0, [.. Enumerable.Range(0, 36)], default); // the last step has four
@@ -323,7 +310,6 @@ public class FusedConvolutionTests
     [Fact]
     public void What_Adam_leaves_is_what_loading_leaves()
     {
-        Gpu.Require();
         NetworkSpec network = DigitNetworks.Improved;
         DigitDataset digits = GeneratedDigits.Create(4, seed: 11);
         NetworkWeights weights = Start(network), expected = new(network), actual = new(network);
@@ -344,7 +330,7 @@ public class FusedConvolutionTests
             Gpu.Create(network, new BackendOptions(4, 3, AugmentationSpec.Standard)
             {
                 Precision = Precision.Bf16,
-                Kernels = CudaKernels.Fused
+                Kernels = CudaKernels.Warpgroups
             });
 
         void Step(ITrainingBackend on, int epoch)
@@ -354,25 +340,13 @@ public class FusedConvolutionTests
         }
     }
 
-    [Theory]
-    [InlineData("simple", Precision.Bf16, "this one is 'simple'")]
-    [InlineData("improved", Precision.Tf32, "add --precision bf16")]
-    public void What_they_cannot_run_is_said(string model, Precision precision, string expected)
-    {
-        Gpu.Require();
-        InputException e = Assert.Throws<InputException>(() =>
-            Gpu.Create(DigitNetworks.Find(model)!,
-            new BackendOptions(4, 0, AugmentationSpec.None) { Precision = precision, Kernels = CudaKernels.Fused }));
-        Assert.Contains(expected, e.Message, StringComparison.Ordinal);
-    }
-
     /// <summary>A network for the fused kernels, all of its tensors zero.</summary>
     private sealed class FusedLab : IDisposable
     {
-        public FusedLab(CudaSession session, NetworkSpec network, int samples, bool training, bool warpgroups = false)
+        public FusedLab(CudaSession session, NetworkSpec network, int samples, bool training)
         {
             DeviceArena arena = new();
-            Net = new FusedNetwork(session, arena, network, samples, training ? new OptimizerSpec().Buffers : null, warpgroups);
+            Net = new FusedNetwork(session, arena, network, samples, training ? new OptimizerSpec().Buffers : null);
             Lab = DeviceLab.On(session);
             arena.Allocate(session.Context.Handles);
             session.Stream.Clear((nint)arena.Base, arena.Bytes);

@@ -39,12 +39,12 @@ template <int In, int Out> struct Weights {
 // + 1. Pixels right of the image are to be ignored. A product waits for the one before on the same sums, and there are three to turn to;
 // with Apart, even and odd sixteens of channels are summed apart, so six.
 template <int Out, int AtOnce, bool Apart, class T, class Epilogue>
-DEVICE_INLINE void convolve_strips(const T &tile, const Weights<T::channels, Out> &weights, const Rows &rows, const Epilogue &epilogue) {
+DEVICE_INLINE void convolve(const T &tile, const Weights<T::channels, Out> &weights, const Epilogue &epilogue) {
     static_assert(T::side % AtOnce == 0, "no row is left over");
     constexpr int groups = Weights<T::channels, Out>::groups, parts = Apart ? 2 : 1;
-    const int places = T::strips * (int)((rows.end - rows.first) / AtOnce);
+    constexpr int places = T::strips * (T::side / AtOnce);
     for (int place = warp() / groups; place < places; place += image_warps / groups) {
-        const int row = (int)rows.first + place / T::strips * AtOnce, column = place % T::strips * 8;
+        const int row = place / T::strips * AtOnce, column = place % T::strips * 8;
         const bfloat16 *from = tile.at(row, column + (lane() & 7)) + 8 * (lane() >> 3);
         float sums[parts][AtOnce][4] = {};
 #pragma unroll
@@ -79,18 +79,6 @@ DEVICE_INLINE void convolve_strips(const T &tile, const Weights<T::channels, Out
         }
         epilogue(row, column, sums[0]);
     }
-}
-
-// epilogue(row, first column, sums) row by row.
-template <int Out, class T, class Epilogue>
-DEVICE_INLINE void convolve(const T &tile, const Weights<T::channels, Out> &weights, const Rows &rows, const Epilogue &epilogue) {
-    constexpr bool apart = T::channels == 64; // one block a multiprocessor: two warps for each of its tensor cores
-    convolve_strips<Out, T::at_once, apart>(tile, weights, rows, [&](int row, int column, const float(&sums)[T::at_once][4]) {
-#pragma unroll
-        for (int y = 0; y < T::at_once; ++y) {
-            epilogue(row + y, column, sums[y]);
-        }
-    });
 }
 
 // Four channels of a pixel, 4 t … 4 t + 3 of the warp's sixteen, in the hands of lane 4 g + t: pixel g.
@@ -139,7 +127,7 @@ struct ChannelSums {
     }
 
     // y and y²: the layer's statistics.
-    template <int Channels, int Threads = image_threads> DEVICE_INLINE void finish_statistics(const BatchNorm &norm) {
+    template <int Channels, int Threads> DEVICE_INLINE void finish_statistics(const BatchNorm &norm) {
         __shared__ double totals[2 * Channels];
         const int c = (int)threadIdx.x;
         const Affine affine = load_affine(norm, c < Channels ? c : 0);

@@ -8,10 +8,9 @@
 constexpr unsigned dropped = 0xFFFF;
 
 // relu(u) of a layer that is not pooled.
-template <int Threads = image_threads, class T>
-DEVICE_INLINE void fill_activated(const T &tile, const bfloat16 *y, const SharedCoefficients &coefficients,
-                                  const Rows &rows = {0, T::side}) {
-    for_octets<Threads, T>(rows, [&](unsigned i, const Place &at, int octet) {
+template <int Threads, class T>
+DEVICE_INLINE void fill_activated(const T &tile, const bfloat16 *y, const SharedCoefficients &coefficients) {
+    for_octets<Threads, T>([&](unsigned i, const Place &at, int octet) {
         const Octet in = load_octet(y + i);
         const Eight a = coefficients.of_octet(scale, octet), b = coefficients.of_octet(shift, octet);
         Eight out;
@@ -113,21 +112,19 @@ DEVICE_INLINE Octet activate_pooled(const Octet &pooled, const Eight &a, const E
     return out;
 }
 
-// The activation of a layer that is pooled, from its pooled y: that of an image in shared memory, or what the tile has.
-template <int Threads = image_threads, class T>
+// The activation of a layer that is pooled, from its pooled y.
+template <int Threads, class T>
 DEVICE_INLINE void fill_activated_pooled(const T &tile, const bfloat16 *image, const SharedCoefficients &coefficients, float keep_scale) {
-    for_octets<Threads, T>({0, T::side}, [&](unsigned i, const Place &at, int octet) {
+    for_octets<Threads, T>([&](unsigned i, const Place &at, int octet) {
         const Eight a = coefficients.of_octet(scale, octet), b = coefficients.of_octet(shift, octet);
-        bfloat16 *place = tile.at(at.row + 1, at.column + 1, 8 * octet);
-        store_octet(place, activate_pooled(load_octet(image ? image + i : place), a, b, keep_scale));
+        store_octet(tile.at(at.row + 1, at.column + 1, 8 * octet), activate_pooled(load_octet(image + i), a, b, keep_scale));
     });
 }
 
-// dY of a layer that is not pooled, from the gradient of u; y is an image in shared memory, or the tile itself.
-template <int Threads = image_threads, class T, class Source>
-DEVICE_INLINE void fill_gradient(const T &tile, const Source &y, const bfloat16 *du, const SharedCoefficients &coefficients,
-                                 const Rows &rows = {0, T::side}) {
-    for_octets<Threads, T>(rows, [&](unsigned i, const Place &at, int octet) {
+// dY of a layer that is not pooled, from the gradient of u.
+template <int Threads, class T, class Source>
+DEVICE_INLINE void fill_gradient(const T &tile, const Source &y, const bfloat16 *du, const SharedCoefficients &coefficients) {
+    for_octets<Threads, T>([&](unsigned i, const Place &at, int octet) {
         const int row = at.row + 1, column = at.column + 1;
         const Octet in = load_octet(y.at(row, column, 8 * octet)), gradient = load_octet(du + i);
         Octet out;
@@ -145,25 +142,18 @@ DEVICE_INLINE void fill_gradient(const T &tile, const Source &y, const bfloat16 
     });
 }
 
-// The rows that fill_pooled_gradient makes where some are asked for: whole turns.
-template <class T> DEVICE_INLINE Rows whole_turns(const Rows &rows) {
-    constexpr unsigned height = 2 * T::in_turn;
-    return {rows.first / height * height, (rows.end + height - 1) / height * height};
-}
-
-// f(pooled pixel, octet) for the thread's share of those of an image's rows, in whole turns.
+// f(pooled pixel, octet) for the thread's share of those of an image's rows, of which there is an even number.
 template <int Threads, class T, class F> DEVICE_INLINE void for_pooled(const Rows &rows, const F &f) {
-    constexpr unsigned height = 2 * T::in_turn, width = T::in_turn * T::side / 2;
-    const Rows whole = whole_turns<T>(rows);
-    const int octet = (int)threadIdx.x % T::octets, end = (int)(whole.end / height);
-    for (Walk<width, Threads / T::octets> at(whole.first / height * width + threadIdx.x / T::octets); at.row < end; at.next()) {
+    constexpr unsigned width = T::side / 2;
+    const int octet = (int)threadIdx.x % T::octets, end = (int)(rows.end / 2);
+    for (Walk<width, Threads / T::octets> at(rows.first / 2 * width + threadIdx.x / T::octets); at.row < end; at.next()) {
         f(T::pooled(at), octet);
     }
 }
 
 // dY of a layer that is pooled: the gradient goes to the first maximum, what batch norm adds goes everywhere. y is an image in shared
 // memory, or the tile itself.
-template <int Threads = image_threads, class T, class Source>
+template <int Threads, class T, class Source>
 DEVICE_INLINE void fill_pooled_gradient(const T &tile, const Source &y, const bfloat16 *du, const SharedCoefficients &coefficients,
                                         const Rows &rows = {0, T::side}) {
     for_pooled<Threads, T>(rows, [&](const Place &pooled, int octet) {

@@ -27,7 +27,7 @@ struct FirstLayerGradient {
     DEVICE_INLINE static unsigned inside(int column) { return column + 2 * (lane() & 3) < ImageTile::side ? ~0u : 0u; }
 
     // d_w1 and batch norm's gradients, in the last block. Warps have sixteen channels each in turn.
-    template <int Threads = image_threads>
+    template <int Threads>
     DEVICE_INLINE void finish(const bfloat16 *weights1, const SharedCoefficients &of_layer1, const BatchNorm &norm1, const double *moments,
                               float *d_w1) {
         // The tile's place is free for what follows: sums of warps first, then doubles.

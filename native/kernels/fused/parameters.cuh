@@ -1,5 +1,5 @@
 // What each kernel for `improved` is launched with, by value. src/CudnnDigits/Cuda/Fused/FusedParameters.cs has the same fields in the same
-// order. Kernels of one name in fused and hopper share a struct.
+// order.
 #pragma once
 
 #include "../common/dropout.cuh"

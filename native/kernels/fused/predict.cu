@@ -29,7 +29,7 @@ template <int In, int Out> struct Layer {
 
     // store(row, column, first channel, four channels) for every pixel of the image. A warp makes so many rows at once.
     template <int AtOnce, class T, class Store> DEVICE_INLINE void run(const T &tile, const Store &store) const {
-        convolve_strips<Out, AtOnce, apart>(tile, weights, T::all(), [&](int row, int column, const float(&sums)[AtOnce][4]) {
+        convolve<Out, AtOnce, apart>(tile, weights, [&](int row, int column, const float(&sums)[AtOnce][4]) {
 #pragma unroll
             for (int y = 0; y < AtOnce; ++y) {
                 float out[4];
@@ -49,7 +49,7 @@ template <int In, int Out> struct Layer {
     // The same after 2×2 max-pooling. Two rows of four pooled pixels come out of four rows of eight: in the place of pixel 2t what is of
     // the upper row, of 2t + 1 what is of the lower.
     template <int AtOnce, class T, class Store> DEVICE_INLINE void run_pooled(const T &tile, const Store &store) const {
-        convolve_strips<Out, AtOnce, apart>(tile, weights, T::all(), [&](int row, int column, const float(&sums)[AtOnce][4]) {
+        convolve<Out, AtOnce, apart>(tile, weights, [&](int row, int column, const float(&sums)[AtOnce][4]) {
 #pragma unroll
             for (int y = 0; y < AtOnce; y += 4) {
                 float out[4] = {};

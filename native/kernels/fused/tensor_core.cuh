@@ -45,14 +45,6 @@ DEVICE_INLINE void load_matrices_transposed(unsigned (&to)[4], const bfloat16 *r
                  : "memory");
 }
 
-// Two of them; the lanes from 16 on point anywhere.
-DEVICE_INLINE void load_matrices_transposed(unsigned (&to)[2], const bfloat16 *row) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
-                 : "=r"(to[0]), "=r"(to[1])
-                 : "r"(shared_address(row))
-                 : "memory");
-}
-
 // An 8×8 matrix that the warp holds (row g, columns 2t and 2t + 1), transposed.
 DEVICE_INLINE unsigned transpose_matrix(unsigned pair) {
     unsigned transposed;

@@ -6,7 +6,7 @@
 #include "dependent_launch.cuh"
 
 // Sixteen bytes a thread at a time, there after wait_for_copies and a barrier.
-template <int Elements, int Threads = image_threads> DEVICE_INLINE void fetch(bfloat16 *shared, const bfloat16 *global) {
+template <int Elements, int Threads> DEVICE_INLINE void fetch(bfloat16 *shared, const bfloat16 *global) {
     constexpr int at_once = 8 * Threads, rest = Elements % at_once;
     const int i = 8 * (int)threadIdx.x;
 #pragma unroll
@@ -54,36 +54,13 @@ template <int Side, int Channels> struct Tile {
     static constexpr int columns = 8 * strips + 2; // what lies right of the image is zero, too
     static constexpr int pitch = Channels + 8;     // so that eight neighbours lie in different banks
     static constexpr int elements = (Side + 2) * columns * pitch;
-    static constexpr int at_once = Side % 4 == 0 ? 4 : 7; // rows of a strip: few registers, few rows read twice
-    // Rows of pooled pixels that are made in turn: where eight threads make two pixels, these lie in different banks then.
-    static constexpr int in_turn = octets == 4 ? 2 : 1;
 
     bfloat16 *data;
-
-    // Which pooled pixel is made in whose place, of rows in_turn times as wide.
-    DEVICE_INLINE static Place pooled(const Place &place) { return {place.row * in_turn + place.column % in_turn, place.column / in_turn}; }
-
-    DEVICE_INLINE static Rows all() { return {0, Side}; }
 
     // Row and column count from the border: the image begins at (1, 1).
     DEVICE_INLINE bfloat16 *at(int row, int column) const { return data + (row * columns + column) * pitch; }
     DEVICE_INLINE bfloat16 *at(int row, int column, int channel) const { return at(row, column) + channel; }
 };
-
-// Which images a block of a grid takes, one after another, and which of their rows it makes: all; or half of them where the grid is twice
-// as many blocks as there are images, because more would fit on the device.
-struct Share {
-    int image, stride;
-    Rows made, read; // read: with those beside, which the windows see
-};
-
-template <class T> DEVICE_INLINE Share share_of(int samples) {
-    const unsigned parts = (int)gridDim.x > samples ? 2 : 1, part = blockIdx.x % parts;
-    constexpr unsigned groups = T::side / T::at_once; // of rows that a warp makes at once: those are not parted
-    const unsigned first = (groups * part + parts - 1) / parts * T::at_once, end = (groups * (part + 1) + parts - 1) / parts * T::at_once;
-    return {
-        (int)(blockIdx.x / parts), (int)(gridDim.x / parts), {first, end}, {first > 0 ? first - 1 : 0, end < T::side ? end + 1 : T::side}};
-}
 
 // (28, 28) bfloat16 with its border.
 struct ImageTile {
@@ -121,56 +98,22 @@ struct ImageTile {
     DEVICE_INLINE static constexpr int tap(int k) { return k / 3 * columns + k % 3; }
 };
 
-// f(element, pixel, octet) for the thread's share of the octets of an image's rows.
-template <int Threads, class T, class F> DEVICE_INLINE void for_octets(const Rows &rows, const F &f) {
+// f(element, pixel, octet) for the thread's share of the octets of an image.
+template <int Threads, class T, class F> DEVICE_INLINE void for_octets(const F &f) {
     const int octet = (int)threadIdx.x % T::octets;
-    unsigned i = rows.first * T::side * T::octets + threadIdx.x;
-    for (Walk<T::side, Threads / T::octets> at(i / T::octets); i < rows.end * T::side * T::octets; i += Threads, at.next()) {
+    unsigned i = threadIdx.x;
+    for (Walk<T::side, Threads / T::octets> at(i / T::octets); i < T::side * T::side * T::octets; i += Threads, at.next()) {
         f(8 * i, at, octet);
-    }
-}
-
-// The same for rows of an image.
-template <class T> DEVICE_INLINE void fetch_rows(bfloat16 *shared, const bfloat16 *global, const Rows &rows) {
-    constexpr unsigned row = T::side * T::channels;
-    for (unsigned i = rows.first * row + 8 * threadIdx.x; i < rows.end * row; i += 8 * image_threads) {
-        copy_async(shared + i, global + i);
-    }
-}
-
-// Rows of an image straight to where its pixels lie in the tile: what they are to become is made in place, all of them being on their way
-// at once. There after wait_for_copies and a barrier.
-template <class T> DEVICE_INLINE void fetch_in_place(const T &tile, const bfloat16 *image, const Rows &rows = {0, T::side}) {
-    const int octet = (int)threadIdx.x % T::octets;
-    for (unsigned i = rows.first * T::side * T::octets + threadIdx.x; i < rows.end * T::side * T::octets; i += image_threads) {
-        const int pixel = (int)(i / T::octets);
-        copy_async(tile.at(pixel / T::side + 1, pixel % T::side + 1) + 8 * octet, image + 8 * i);
     }
 }
 
 // An image in shared memory without a border, from which row and column count nevertheless. Its pixels lie as in global memory, or with so
 // much room between them that what is read together lies in different banks: two neighbouring quads, or two that are every_second.
 template <class T, class Element = const bfloat16, int Pitch = T::channels> struct Packed {
-    static constexpr int side = T::side, channels = T::channels, octets = T::octets, in_turn = 1, pitch = Pitch;
+    static constexpr int side = T::side, channels = T::channels, octets = T::octets, pitch = Pitch;
 
     Element *data;
 
     DEVICE_INLINE Element *at(int row, int column, int channel) const { return data + ((row - 1) * side + column - 1) * pitch + channel; }
     DEVICE_INLINE static Place pooled(const Place &place) { return place; }
-};
-
-// An image with room between its pixels: what four lanes read of each of four pixels lies in different banks.
-template <class T> struct Spread {
-    static constexpr int pitch = T::channels + 16, elements = T::side * T::side * pitch;
-
-    bfloat16 *data;
-
-    DEVICE_INLINE const bfloat16 *at(int row, int column) const { return data + (row * T::side + column) * pitch; }
-
-    DEVICE_INLINE void fetch(const bfloat16 *image, const Rows &rows) const {
-        const int octet = (int)threadIdx.x % T::octets;
-        for (unsigned i = rows.first * T::side * T::octets + threadIdx.x; i < rows.end * T::side * T::octets; i += image_threads) {
-            copy_async(data + (int)(i / T::octets) * pitch + 8 * octet, image + 8 * i);
-        }
-    }
 };

@@ -42,6 +42,6 @@ internal readonly record struct NetworkKind(CudaKernels Kernels)
     public CudaNetwork Make(
         CudaSession session, DeviceArena arena, NetworkSpec network, int batch, IReadOnlyList<OptimizerBuffer>? kept) => NeedsLibraries
         ? new LayeredNetwork(session, arena, network, batch, kept, ownKernels: Kernels == CudaKernels.Hybrid)
-        : Kernels == CudaKernels.Warpgroups ? new FusedNetwork(session, arena, network, batch, kept, warpgroups: true)
+        : Kernels == CudaKernels.Warpgroups ? new FusedNetwork(session, arena, network, batch, kept)
         : new TileNetwork(session, arena, network, batch, kept);
 }

@@ -1,4 +1,6 @@
-// Gradients of data, as in fused/backward_data.cu.
+// Gradients of data of the convolutions of `improved`. dY is made from y and the gradient of u (after ReLU and dropout, before batch norm:
+// "du") on the way into shared memory. The gradient of the data leaves as the du of the layer below, with the sums for that layer's batch
+// norm.
 #include "../first_layer_gradient.cuh"
 #include "../parameters.cuh"
 #include "convolution.cuh"

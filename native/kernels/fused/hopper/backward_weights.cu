@@ -1,4 +1,5 @@
-// Gradients of weights, as in fused/backward_weights.cu: three warpgroups, one for each row of the window, or for each column in
+// Gradients of the weights of the convolutions of `improved`. dY and the input are made in shared memory from what the passes before have
+// left; one sum leaves each block. Three warpgroups, one for each row of the window, or for each column in
 // conv2_backward_weights; what they add up stays in registers from the first image to the last.
 #include "../parameters.cuh"
 #include "tile.cuh"

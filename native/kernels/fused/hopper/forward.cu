@@ -1,4 +1,6 @@
-// The convolutions forward, as in fused/forward.cu.
+// The convolutions of `improved` forward: each kernel reads what the one before has left (y, before batch norm), normalizes, activates,
+// pools and drops it on the way into shared memory, convolves, and leaves its own y with the sums for its batch norm. bfloat16, channels
+// last; blocks take one image after another.
 #include "../parameters.cuh"
 #include "convolution.cuh"
 

@@ -21,7 +21,7 @@ template <int Out> constexpr int rows_at_once = 64 / Out;
 // zeros, left, above and below, and the columns right of the image; in the last ones a view shows the row below, and nobody asks for what
 // is made of that.
 template <int Side, int Channels, int Out, int Apart = Channels == 64 ? 3 : 2> struct Planes {
-    static constexpr int side = Side, channels = Channels, octets = Channels / 8, in_turn = 1;
+    static constexpr int side = Side, channels = Channels, octets = Channels / 8;
     static constexpr unsigned turn = rows_at_once<Out>;
     static constexpr int columns = (Side + 15) / 16 * 16;
     // Neighbouring planes begin in other banks: 48 bytes on for eight of them; for four, by what is written together: four pixels of which
@@ -53,7 +53,7 @@ template <int Side, int Channels, int Out, int Apart = Channels == 64 ? 3 : 2> s
 
 // The same for a gradient of 64 channels of which nothing but sums over pixels is wanted: it needs no border.
 struct GradientPlanes {
-    static constexpr int side = 14, channels = 64, octets = 8, in_turn = 1;
+    static constexpr int side = 14, channels = 64, octets = 8;
     static constexpr int columns = 16, pixels = side * columns + 1;
     static constexpr unsigned plane_bytes = 16 * pixels;
     static constexpr int elements = 8 * pixels * octets;
@@ -71,7 +71,7 @@ struct GradientPlanes {
 // Fourteen rows of an image of 28 by 28 and 32 channels, row by row: of each row the channels in eights. So the channels of rows that
 // follow each other are the 64 rows of a left factor for two of them, or the columns of a right one for more.
 template <bool Border, int Pad> struct RowPlanes {
-    static constexpr int side = 28, channels = 32, octets = 4, in_turn = 1, border = Border ? 1 : 0;
+    static constexpr int side = 28, channels = 32, octets = 4, border = Border ? 1 : 0;
     static constexpr int pixels = 32 + Pad; // of each eight channels of a row
     static constexpr unsigned octet_bytes = 16 * pixels, row_bytes = octets * octet_bytes;
     static constexpr int elements = (14 + 2 * border) * octets * pixels * 8;

@@ -4,7 +4,7 @@ using CudnnDigits.Cuda.Device;
 namespace CudnnDigits.Cuda.Fused;
 
 /// <summary>
-/// The convolutions of `improved` in bfloat16 by our own fused kernels (native/kernels/fused), on tensor cores: what lies
+/// The convolutions of `improved` in bfloat16 by our own fused kernels (native/kernels/fused), in training by warpgroups: what lies
 /// between two convolutions never goes through device memory, only their outputs do.
 /// </summary>
 internal sealed class FusedConvolutions
@@ -13,29 +13,20 @@ internal sealed class FusedConvolutions
     private readonly FusedTensors _t;
     private readonly FusedLayer _1, _2, _3, _4;
     private readonly Dropout _dropout2, _dropout4;
-    private readonly int _n;
-    private readonly KernelModule _kernels; // of the nine kernels of convolutions in training
-    private readonly Blocks _blocks;
-    private readonly string _algorithm;
+    private readonly int _n, _blocks, _blocks2; // blocks of a convolution in training; of the gradient of the second one's weights
 
-    public FusedConvolutions(CudaSession session, FusedTensors tensors, ulong seed, int batch, bool warpgroups)
+    public FusedConvolutions(CudaSession session, FusedTensors tensors, ulong seed, int batch)
     {
         (_session, _t, _n) = (session, tensors, batch);
         (_1, _2, _3, _4) = (tensors.Layers[0], tensors.Layers[1], tensors.Layers[2], tensors.Layers[3]);
         (_dropout2, _dropout4) = (_2.Dropout(seed), _4.Dropout(seed));
-        _ = session.FusedKernels; // loaded now: not while something is captured
-        (int one, int two) = (Fitting(1), Fitting(2));
-        int pairs = Math.Clamp(session.Multiprocessors / 2, 1, batch);
-        (_kernels, _blocks, _algorithm) = warpgroups
-            ? (session.HopperKernels, new Blocks(one, one, 2 * pairs, one), "fused, by warpgroups")
-            : (session.FusedKernels, new Blocks(HalvesOr(one, 1), HalvesOr(two, 2), one, two), "fused");
-
-        // Two blocks make an image, each half of its rows, where that many fit at once.
-        int HalvesOr(int whole, int perMultiprocessor) => 2 * batch <= perMultiprocessor * session.Multiprocessors ? 2 * batch : whole;
+        _ = (session.FusedKernels, session.HopperKernels); // loaded now: not while something is captured
+        (_blocks, _blocks2) = (Fitting(1), 2 * Math.Clamp(session.Multiprocessors / 2, 1, batch));
     }
 
     /// <summary>What computes each convolution, by their names.</summary>
-    public IReadOnlyDictionary<string, string> Algorithms => _t.Layers.ToDictionary(layer => layer.Plan.Conv.Name, _ => _algorithm);
+    public IReadOnlyDictionary<string, string> Algorithms =>
+        _t.Layers.ToDictionary(layer => layer.Plan.Conv.Name, _ => "fused, by warpgroups");
 
     /// <summary>Each layer's coefficients from its running statistics.</summary>
     public void PreparePrediction()
@@ -59,12 +50,12 @@ internal sealed class FusedConvolutions
     public void Forward(DeviceTensor state)
     {
         // The first layer is computed on the way.
-        Launch("conv2_forward", _blocks.Two, new Conv2Forward(
-            Of(_t.X), W(_1), Coefficients(_1), W(_2), Of(_t.Y2), Norm(_2, _blocks.Two, 64), _n));
-        Launch("conv3_forward", _blocks.Two, new Conv3Forward(
-            state.Address, Of(_t.Y2), Coefficients(_2), W(_3), Of(_t.Pooled2), Of(_t.Y3), Norm(_3, _blocks.Two, 128), _dropout2, _n));
-        Launch("conv4_forward", _blocks.One, new Conv4Forward(
-            Of(_t.Y3), Coefficients(_3), W(_4), Of(_t.Y4), Norm(_4, _blocks.One, 128), _n));
+        Launch("conv2_forward", _blocks, new Conv2Forward(
+            Of(_t.X), W(_1), Coefficients(_1), W(_2), Of(_t.Y2), Norm(_2, _blocks, 64), _n));
+        Launch("conv3_forward", _blocks, new Conv3Forward(
+            state.Address, Of(_t.Y2), Coefficients(_2), W(_3), Of(_t.Pooled2), Of(_t.Y3), Norm(_3, _blocks, 128), _dropout2, _n));
+        Launch("conv4_forward", _blocks, new Conv4Forward(
+            Of(_t.Y3), Coefficients(_3), W(_4), Of(_t.Y4), Norm(_4, _blocks, 128), _n));
         _session.Launch(_session.FusedKernels, "pool4_forward", KernelSource.Fused.Blocks("pool4_forward", _n * 49L * 8), new Pool4Forward(
             state.Address, Of(_t.Y4), Coefficients(_4), Of(_t.Pooled4), Of(_t.Z4), _dropout4, _n), overlapped: true);
     }
@@ -84,40 +75,39 @@ internal sealed class FusedConvolutions
         // A gradient of weights uses the coefficients of the forward pass alone: those of the backward pass are completed meanwhile.
         using (_session.OpenBranch())
         {
-            int blocks = Fitting(1);
-            Launch("conv4_backward_weights", blocks, new ConvBackwardWeights(
-                Of(_t.Y4), Of(_t.Du4), Coefficients(_4), Of(_t.Y3), Coefficients(_3), Partial(_4, blocks), 1, _n), overlapped: false);
-            AddUp(_4, blocks);
+            Launch("conv4_backward_weights", _blocks, new ConvBackwardWeights(
+                Of(_t.Y4), Of(_t.Du4), Coefficients(_4), Of(_t.Y3), Coefficients(_3), Partial(_4, _blocks), 1, _n), overlapped: false);
+            AddUp(_4, _blocks);
         }
 
-        Launch("conv4_backward_data", _blocks.One, new ConvBackwardData(
-            Of(_t.Y4), Of(_t.Du4), Coefficients(_4), _4.Turned.Address, Of(_t.Y3), Of(_t.Du3), Norm(_3, _blocks.One, 128), 1, _n));
+        Launch("conv4_backward_data", _blocks, new ConvBackwardData(
+            Of(_t.Y4), Of(_t.Du4), Coefficients(_4), _4.Turned.Address, Of(_t.Y3), Of(_t.Du3), Norm(_3, _blocks, 128), 1, _n));
         using (_session.OpenBranch())
         {
-            Launch("conv3_backward_weights", _blocks.Weights3, new ConvBackwardWeights(
-                Of(_t.Y3), Of(_t.Du3), Coefficients(_3), Of(_t.Pooled2), Coefficients(_2), Partial(_3, _blocks.Weights3),
+            Launch("conv3_backward_weights", _blocks, new ConvBackwardWeights(
+                Of(_t.Y3), Of(_t.Du3), Coefficients(_3), Of(_t.Pooled2), Coefficients(_2), Partial(_3, _blocks),
                 _dropout2.KeepScale, _n), overlapped: false);
-            AddUp(_3, _blocks.Weights3);
+            AddUp(_3, _blocks);
         }
 
-        Launch("conv3_backward_data", _blocks.One, new ConvBackwardData(
-            Of(_t.Y3), Of(_t.Du3), Coefficients(_3), _3.Turned.Address, Of(_t.Pooled2), Of(_t.Du2), Norm(_2, _blocks.One, 64),
+        Launch("conv3_backward_data", _blocks, new ConvBackwardData(
+            Of(_t.Y3), Of(_t.Du3), Coefficients(_3), _3.Turned.Address, Of(_t.Pooled2), Of(_t.Du2), Norm(_2, _blocks, 64),
             _dropout2.KeepScale, _n));
         using (_session.OpenBranch())
         {
-            int rows = 2 * _blocks.Weights2; // each block leaves two
-            Launch("conv2_backward_weights", _blocks.Weights2, new Conv2BackwardWeights(
+            int rows = 2 * _blocks2; // each block leaves two
+            Launch("conv2_backward_weights", _blocks2, new Conv2BackwardWeights(
                 Of(_t.Y2), Of(_t.Du2), Coefficients(_2), Of(_t.X), W(_1), Coefficients(_1), Partial(_2, rows), _n), overlapped: false);
             AddUp(_2, rows);
         }
 
-        Launch("conv2_backward_data", _blocks.Two, new Conv2BackwardData(
-            Of(_t.Y2), Of(_t.Du2), Coefficients(_2), _2.Turned.Address, Of(_t.X), W(_1), Norm(_1, _blocks.Two, 512), _t.Moments.Address,
+        Launch("conv2_backward_data", _blocks, new Conv2BackwardData(
+            Of(_t.Y2), Of(_t.Du2), Coefficients(_2), _2.Turned.Address, Of(_t.X), W(_1), Norm(_1, _blocks, 512), _t.Moments.Address,
             _1.DW.Address, _n));
     }
 
     private void Launch<T>(string kernel, int blocks, T parameters, bool overlapped = true)
-        where T : unmanaged => _session.Launch(_kernels, kernel, blocks, parameters, overlapped);
+        where T : unmanaged => _session.Launch(_session.HopperKernels, kernel, blocks, parameters, overlapped);
 
     /// <summary>A weight gradient from its partial sums.</summary>
     private void AddUp(FusedLayer layer, int rows) => ColumnSums.AddUp(_session, _t.PartialWeights, rows, (int)layer.W.Count, layer.DW);
@@ -134,7 +124,4 @@ internal sealed class FusedConvolutions
     private static nint W(FusedLayer layer) => layer.W.Address;
 
     private static nint Coefficients(FusedLayer layer) => layer.Coefficients.Address;
-
-    /// <summary>Blocks of the kernels of which one or two fit on a multiprocessor, and of two that make gradients of weights.</summary>
-    private readonly record struct Blocks(int One, int Two, int Weights2, int Weights3);
 }

@@ -7,25 +7,21 @@ using CudnnDigits.Training;
 namespace CudnnDigits.Cuda.Fused;
 
 /// <summary>
-/// The network `improved` in bfloat16 by kernels of our own, most of which span several layers (docs/decisions/0013-fused-convolutions.md).
-/// It needs no library but the driver.
+/// The network `improved` in bfloat16 by kernels of our own, most of which span several layers (docs/decisions/0013-fused-convolutions.md),
+/// for GPUs whose warpgroups multiply. It needs no library but the driver.
 /// </summary>
 internal sealed class FusedNetwork : CudaNetwork
 {
     private readonly CudaSession _session;
-    private readonly bool _warpgroups;
     private readonly DeviceTensor _weights, _gradient; // of the hidden layer
 
-    /// <summary>
-    /// Reserves everything in the arena; nothing is kept for prediction. Warpgroups may multiply in the convolutions of a training step.
-    /// </summary>
-    public FusedNetwork(
-        CudaSession session, DeviceArena arena, NetworkSpec network, int batch, IReadOnlyList<OptimizerBuffer>? kept, bool warpgroups)
+    /// <summary>Reserves everything in the arena; nothing is kept for prediction.</summary>
+    public FusedNetwork(CudaSession session, DeviceArena arena, NetworkSpec network, int batch, IReadOnlyList<OptimizerBuffer>? kept)
         : base(session, arena, network, batch, kept, (rows, taps, columns) => new Fragments(rows, taps, columns))
     {
         bool training = kept is not null;
         string hidden = Plan.Denses[0].Linear.WeightName;
-        (_session, _warpgroups, _weights) = (session, warpgroups, Parameters.Operand(hidden));
+        (_session, _weights) = (session, Parameters.Operand(hidden));
         _gradient = training ? Parameters.Gradient(hidden) : default;
         Tensors = new FusedTensors(session, arena, Plan, Parameters, Input, batch, training);
         Head = new HeadTensors(session, arena, Plan, Parameters, batch, _ => FusedDense.MostRows(batch), training);
@@ -44,7 +40,7 @@ internal sealed class FusedNetwork : CudaNetwork
 
     private sealed class Layers(CudaSession session, FusedNetwork net, FusedDense hidden, int batch, ulong seed) : ILayers
     {
-        private readonly FusedConvolutions _convs = new(session, net.Tensors, seed, batch, net._warpgroups);
+        private readonly FusedConvolutions _convs = new(session, net.Tensors, seed, batch);
         private readonly Head _head = Common.Head.Make(session, net.Head, batch, hidden.Parts);
 
         public long WorkspaceBytes => 0;

@@ -15,17 +15,14 @@ internal sealed record CudaGpu(int Ordinal, string Name, Version ComputeCapabili
         Check(cuDeviceGetName(name, Length, device));
         Check(cuDeviceTotalMem_v2(out nuint bytes, device));
         Version capability = new(Attribute(ordinal, AttributeComputeCapabilityMajor), Attribute(ordinal, AttributeComputeCapabilityMinor));
-        int multiprocessors = Attribute(ordinal, AttributeMultiprocessorCount);
+        int multiprocessors = Attribute(ordinal, AttributeMultiprocessorCount, least: 1);
         return new CudaGpu(ordinal, Marshal.PtrToStringUTF8((nint)name)!, capability, multiprocessors, (long)bytes);
     }
 
-    /// <summary>The most shared memory that a block can have, in bytes.</summary>
-    public int SharedBytesPerBlock() => Attribute(Ordinal, AttributeMaxSharedBytesPerBlock);
-
-    private static int Attribute(int ordinal, int attribute)
+    private static int Attribute(int ordinal, int attribute, int least = 0)
     {
         Check(cuDeviceGet(out int device, ordinal));
         Check(cuDeviceGetAttribute(out int value, attribute, device));
-        return value >= 0 ? value : throw Nonsense($"the driver says that attribute {attribute} of GPU {ordinal} is {value}");
+        return value >= least ? value : throw Nonsense($"the driver says that attribute {attribute} of GPU {ordinal} is {value}");
     }
 }
