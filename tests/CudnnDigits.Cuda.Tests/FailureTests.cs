@@ -19,8 +19,8 @@ public sealed unsafe partial class FailureTests : IDisposable
     /// <summary>All kinds of layers, and so little to do that a failure costs nothing else.</summary>
     private static readonly NetworkSpec Small = new("small", new Shape(1, 28, 28),
     [
-        new Conv2dLayer("conv1", 1, 4, 3, 1, false), new BatchNorm2dLayer("bn1", 4), new ReLULayer("relu1"), new MaxPool2dLayer("pool1", 2),
-        new Conv2dLayer("conv2", 4, 8, 3, 0, true), new ReLULayer("relu2"), new MaxPool2dLayer("pool2", 2), new DropoutLayer("drop1", 0.1),
+        new Conv2dLayer("conv1", 1, 8, 3, 1, false), new BatchNorm2dLayer("bn1", 8), new ReLULayer("relu1"), new MaxPool2dLayer("pool1", 2),
+        new Conv2dLayer("conv2", 8, 8, 3, 0, true), new ReLULayer("relu2"), new MaxPool2dLayer("pool2", 2), new DropoutLayer("drop1", 0.1),
         new FlattenLayer("flatten"), new LinearLayer("fc1", 288, 16), new ReLULayer("relu3"), new DropoutLayer("drop2", 0.2),
         new LinearLayer("fc2", 16, 10),
     ]);
@@ -42,6 +42,7 @@ public sealed unsafe partial class FailureTests : IDisposable
     {
         { "train", "small", Precision.Fp32, nameof(CudaKernels.Layered), 0 },
         { "train", "small", Precision.Bf16, nameof(CudaKernels.Hybrid), 0 },
+        { "train", "small", Precision.Tf32, nameof(CudaKernels.Fused), 0 },
         { "predict", "small", Precision.Bf16, nameof(CudaKernels.Hybrid), 0 },
         { "enqueue", "small", Precision.Fp32, nameof(CudaKernels.Hybrid), 0 },
         { "train", "simple", Precision.Fp32, nameof(CudaKernels.Layered), 5 },

@@ -17,9 +17,11 @@ public class GoldenTests
                 data.Add(model, Precision.Fp32, false, nameof(CudaKernels.Hybrid));
                 data.Add(model, Precision.Tf32, true, nameof(CudaKernels.Hybrid));
                 data.Add(model, Precision.Bf16, true, nameof(CudaKernels.Hybrid));
+                data.Add(model, Precision.Fp32, true, nameof(CudaKernels.Fused));
+                data.Add(model, Precision.Tf32, true, nameof(CudaKernels.Fused));
+                data.Add(model, Precision.Bf16, true, nameof(CudaKernels.Fused));
             }
 
-            data.Add("improved", Precision.Bf16, true, nameof(CudaKernels.Fused));
             data.Add("improved", Precision.Bf16, true, nameof(CudaKernels.Warpgroups));
             return data;
         }

@@ -8,7 +8,7 @@ using CudnnDigits.Cuda.Interop;
 namespace CudnnDigits.Cuda.Tests;
 
 /// <summary>The device under test: a GPU, or the software device where CUDNN_DIGITS_CUDA_PATH names it.</summary>
-internal static class Gpu
+internal static partial class Gpu
 {
     private static readonly Lazy<CudaInfo> Info = new(CudaDevice.Info);
 
@@ -72,6 +72,23 @@ internal static class Gpu
         return new CudaSession(CudaDevice.Open(0), precision, deterministic);
     }
 
+    /// <summary>Settings of the software device, which are the environment's, until what is returned is disposed of.</summary>
+    public static IDisposable Set(params (string Name, int Value)[] settings)
+    {
+        foreach ((string name, int value) in settings)
+        {
+            Assert.Equal(0, SetEnvironment(name, $"{value}", 1)); // .NET's copy is not what native code reads
+        }
+
+        return new Unset(settings);
+    }
+
+    [LibraryImport("libc", EntryPoint = "setenv", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int SetEnvironment(string name, string value, int overwrite);
+
+    [LibraryImport("libc", EntryPoint = "unsetenv", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int UnsetEnvironment(string name);
+
     /// <summary>Name of the trait of tests that no other program may use the device beside.</summary>
     public const string Alone = "alone";
 
@@ -80,5 +97,10 @@ internal static class Gpu
         using CudaContext context = new(0);
         using CudaContext.Scope scope = context.Enter();
         return CudaContext.MemoryInfo().Free;
+    }
+
+    private sealed class Unset((string Name, int Value)[] settings) : IDisposable
+    {
+        public void Dispose() => Array.ForEach(settings, setting => UnsetEnvironment(setting.Name));
     }
 }

@@ -10,6 +10,9 @@ public partial class KernelTests
     /// <summary>What macros add to the name of a kernel that there is for several types or modes.</summary>
     private static readonly string[] Suffixes = ["_f32", "_bf16", "_tf32", "_fp32"];
 
+    /// <summary>What stands before that, of kernels whose blocks make so many outputs.</summary>
+    private static readonly string[] Widths = ["_32", "_64"];
+
     private static readonly string Kernels = Path.Combine(SharedFiles.RepositoryRoot, "native", "kernels");
 
     public static TheoryData<string> Modules => ["kernels", "family", "fused", "hopper"];
@@ -28,11 +31,11 @@ public partial class KernelTests
             .ToDictionary(match => match.Groups[1].Value, match => match.Groups[2].Value);
         Dictionary<string, string> taken = Signature().Matches(sources).DistinctBy(match => match.Groups[1].Value)
             .ToDictionary(match => match.Groups[1].Value, match => match.Groups[2].Value);
-        foreach (Match both in SignatureOfBoth().Matches(sources))
+        foreach (Match several in SignatureOfSeveral().Matches(sources))
         {
-            foreach (string suffix in Suffixes)
+            foreach (string suffix in Suffixes.SelectMany(suffix => Widths.Select(width => width + suffix).Append(suffix)))
             {
-                taken[both.Groups[1].Value + suffix] = both.Groups[2].Value;
+                taken[several.Groups[1].Value + suffix] = several.Groups[2].Value;
             }
         }
 
@@ -99,8 +102,10 @@ public partial class KernelTests
         {
             string? suffix = Suffixes.FirstOrDefault(suffix => name.EndsWith(suffix, StringComparison.Ordinal));
             string both = name[..^(suffix?.Length ?? 0)]; // what CudaSession.KernelSuffix is added to
+            string? width = Widths.FirstOrDefault(width => both.EndsWith(width, StringComparison.Ordinal));
             Assert.True(sources.Contains($"\"{name}\"", StringComparison.Ordinal)
-                || sources.Contains($"\"{both}\"", StringComparison.Ordinal), name);
+                || sources.Contains($"\"{both}\"", StringComparison.Ordinal)
+                || (width is not null && sources.Contains($"\"{both[..^(width.Length - 1)]}{{", StringComparison.Ordinal)), name);
         });
     }
 
@@ -181,8 +186,8 @@ public partial class KernelTests
     [GeneratedRegex(@"KERNEL\([^)]*\)\s+(\w+)\((\w+)(?:<\w+>)? \w+\)")]
     private static partial Regex Signature();
 
-    [GeneratedRegex(@"KERNELS(?:_OF_ELEMENTS|_OF_MODES)?\((\w+), (\w+),")]
-    private static partial Regex SignatureOfBoth();
+    [GeneratedRegex(@"(?:KERNELS(?:_OF_ELEMENTS|_OF_MODES)?|CONVOLUTIONS)\((\w+), (\w+)[,)]")]
+    private static partial Regex SignatureOfSeveral();
 
     [GeneratedRegex(@"\.param [^\n]*_param_\d+(?:\[(\d+)\])?")]
     private static partial Regex Parameter();

@@ -1,0 +1,47 @@
+using CudnnDigits.Cuda;
+using CudnnDigits.Cuda.Interop;
+
+namespace CudnnDigits.Tests;
+
+/// <summary>Which kernels run a network on which GPU, and what is said of those that cannot.</summary>
+public class NetworkKindTests
+{
+    private static readonly NetworkSpec Narrow = new("narrow", new Shape(1, 28, 28),
+    [
+        new Conv2dLayer("conv1", 1, 12, 3, 1, true), new ReLULayer("relu1"), new FlattenLayer("flatten"),
+        new LinearLayer("fc1", 12 * 28 * 28, 32), new ReLULayer("relu2"), new LinearLayer("fc2", 32, 10),
+    ]);
+
+    [Theory]
+    [InlineData("improved", Precision.Bf16, "9.0", nameof(CudaKernels.Warpgroups))]
+    [InlineData("improved", Precision.Bf16, "8.6", nameof(CudaKernels.Hybrid))]
+    [InlineData("improved", Precision.Bf16, "10.0", nameof(CudaKernels.Hybrid))]
+    [InlineData("improved", Precision.Tf32, "9.0", nameof(CudaKernels.Hybrid))]
+    [InlineData("simple", Precision.Bf16, "9.0", nameof(CudaKernels.Hybrid))]
+    [InlineData("simple", Precision.Fp32, "7.5", nameof(CudaKernels.Hybrid))]
+    public void The_fastest_that_was_measured_is_chosen(string network, Precision precision, string capability, string expected) =>
+        Assert.Equal(Enum.Parse<CudaKernels>(expected), Choose(network, precision, capability, CudaKernels.Auto));
+
+    [Fact]
+    public void Fused_kernels_run_every_declared_network_in_every_precision_since_Ampere() => Assert.All(
+        from network in DigitNetworks.Names
+        from precision in Enum.GetValues<Precision>()
+        from capability in new[] { "8.0", "8.6", "8.9", "9.0", "10.0", "12.0" }
+        select Choose(network, precision, capability, CudaKernels.Fused), kernels => Assert.Equal(CudaKernels.Fused, kernels));
+
+    [Theory]
+    [InlineData("simple", Precision.Fp32, "7.5", nameof(CudaKernels.Fused), "need a GPU of compute capability 8.0 or newer")]
+    [InlineData("narrow", Precision.Fp32, "9.0", nameof(CudaKernels.Fused), "have channels in multiples of 8; 'narrow' does not")]
+    [InlineData("improved", Precision.Bf16, "10.0", nameof(CudaKernels.Warpgroups), "compute capability 9.0 alone; take 'fused'")]
+    [InlineData("improved", Precision.Tf32, "9.0", nameof(CudaKernels.Warpgroups), "add --precision bf16")]
+    [InlineData("simple", Precision.Bf16, "9.0", nameof(CudaKernels.Warpgroups), "this one is 'simple'")]
+    public void What_they_cannot_run_is_said(string network, Precision precision, string capability, string kernels, string says)
+    {
+        InputException e = Assert.Throws<InputException>(() => Choose(network, precision, capability, Enum.Parse<CudaKernels>(kernels)));
+        Assert.StartsWith($"--kernels {kernels.ToLowerInvariant()}: ", e.Message, StringComparison.Ordinal);
+        Assert.Contains(says, e.Message, StringComparison.Ordinal);
+    }
+
+    private static CudaKernels Choose(string network, Precision precision, string capability, CudaKernels kernels) => NetworkKind.Choose(
+        new CudaGpu(0, "GPU", new Version(capability), 132, 1L << 36), precision, DigitNetworks.Find(network) ?? Narrow, kernels).Kernels;
+}

@@ -1,0 +1,172 @@
+using CudnnDigits.Cuda.Device;
+using CudnnDigits.Cuda.Fused;
+
+namespace CudnnDigits.Tests;
+
+/// <summary>
+/// How convolutions are cut into tiles, for GPUs of every size: what a kernel of native/kernels/family writes and reads lies in the room
+/// that it was given. tall.cuh says where pixels lie; the same is said here in other words.
+/// </summary>
+public class TileShapeTests
+{
+    private const int TwoBlocks = 47 << 10, MostOfBlock = 99 << 10; // bytes of shared memory
+
+    private static readonly int[] Batches = [.. Enumerable.Range(1, 70), 127, 128, 131, 255, 256, 509, 1000, 1024, 2047, 4093, 4096];
+
+    private static readonly int[] Multiprocessors = [1, 2, 16, 46, 68, 108, 132];
+
+    /// <summary>The declared networks, one with wide layers, and one of sides from 24 down to 3 with both sizes of window.</summary>
+    private static readonly NetworkSpec[] Networks =
+    [
+        .. DigitNetworks.All,
+        Of("deep", (64, 3, 1, false), (64, 3, 1, true), (128, 3, 1, false), (128, 3, 1, true), (256, 3, 1, false), (256, 3, 1, true)),
+        Of("odd", (8, 5, 0, false), (24, 3, 0, true), (40, 5, 0, false), (72, 3, 2, true), (16, 5, 2, false), (32, 3, 0, false)),
+        Of("one-pixel", (8, 5, 0, true), (8, 5, 0, true), (8, 3, 0, true), (16, 3, 1, false)),
+    ];
+
+    public static TheoryData<string, int> Cases => new MatrixTheoryData<string, int>(Networks.Select(network => network.Name), [2, 4]);
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void What_a_tile_reads_lies_in_the_room_of_its_block(string network, int elementBytes)
+    {
+        foreach ((ConvPlan plan, int batch, int multiprocessors) in Layers(network))
+        {
+            if (plan.Input.C == 1)
+            {
+                TileShape first = TileShape.First(plan, batch);
+                CheckRows(first);
+                int positions = first.Slots * (first.Width + first.Padding) + first.Padding;
+                Assert.InRange(positions * elementBytes, 0, Math.Min(first.WindowBytes(elementBytes), TwoBlocks));
+                CheckWeights(TileShape.FirstBackwardWeights(plan, batch, elementBytes), (64 * elementBytes) + elementBytes, TwoBlocks);
+                continue;
+            }
+
+            foreach (TileShape shape in new[]
+            {
+                TileShape.Forward(plan, batch, multiprocessors, elementBytes),
+                TileShape.BackwardData(plan, batch, multiprocessors, elementBytes),
+            })
+            {
+                CheckRows(shape);
+                Assert.InRange(shape.Rows * shape.OutWidth, 1, shape.Fragments * 4 * 16);
+                Assert.True(shape.WidthOfBlock == 64 || shape.WidthOfBlock == 32);
+                Assert.Equal(2, shape.Plane % 8); // eight neighbours of two planes lie in different banks
+                Assert.InRange(shape.SharedBytes, (4 * shape.Plane * 16) + (4 * 64 * shape.WidthOfBlock), TwoBlocks);
+            }
+
+            TileShape weights = TileShape.BackwardWeights(plan, batch, elementBytes);
+            CheckWeights(weights, 96 * elementBytes, elementBytes == 2 ? TwoBlocks : MostOfBlock);
+        }
+
+        void CheckWeights(TileShape shape, int bytesOfPosition, int most)
+        {
+            int pitch = shape.Width + shape.Padding, last = ((shape.Rows * pitch) + 15) / 16 * 16 - 1;
+            Assert.True((long)shape.Rows * shape.Tiles >= (long)shape.Samples * (shape.Height + shape.Padding), $"{shape} leaves rows out");
+            Assert.True(shape.Plane > last + ((shape.Side - 1) * (pitch + 1)), $"{shape}: what the last tap sees of the last position");
+            Assert.True(shape.Plane >= (shape.Slots * pitch) + shape.Padding, $"{shape}: the last row of the input");
+            Assert.InRange(shape.Plane * bytesOfPosition, 0, most);
+        }
+    }
+
+    /// <summary>The blocks of each kernel leave as many sums as there is room for.</summary>
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void What_blocks_leave_has_room(string network, int elementBytes)
+    {
+        foreach (int multiprocessors in Multiprocessors)
+        {
+            TileBuffers buffers = new(new DeviceArena(), new BlockPlan(Find(network)), multiprocessors, training: true);
+            foreach ((ConvPlan plan, int batch, _) in Layers(network, multiprocessors))
+            {
+                TileShape[] shapes = plan.Input.C == 1 ? [TileShape.First(plan, batch)]
+                : [
+                    TileShape.Forward(plan, batch, multiprocessors, elementBytes),
+                    TileShape.BackwardData(plan, batch, multiprocessors, elementBytes),
+                ];
+                foreach (TileShape shape in shapes)
+                {
+                    (int x, int y) = shape.Grid(multiprocessors, plan.Input.C == 1 ? 4 : shape.WidthOfBlock == 32 ? 3 : 2, shape.Groups);
+                    Assert.InRange(x, 1, shape.Tiles);
+                    Assert.True(y * shape.WidthOfBlock >= shape.Outs);
+                    Assert.True((long)x * y * 2 * shape.WidthOfBlock <= buffers.Partial.Count, $"{shape} on {multiprocessors}");
+                    Assert.True((shape.Outs + 31) / 32 <= buffers.Arrived.Count);
+                }
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData(8, 9, 8, 2)]
+    [InlineData(24, 9, 40, 2)]
+    [InlineData(40, 25, 72, 2)]
+    [InlineData(64, 9, 64, 2)]
+    [InlineData(8, 25, 24, 4)]
+    [InlineData(72, 9, 40, 4)]
+    [InlineData(256, 9, 128, 4)]
+    public void Every_weight_has_a_place_of_its_own(int rows, int taps, int columns, int elementBytes)
+    {
+        StageOrder order = new(rows, taps, columns, elementBytes);
+        bool[] taken = new bool[order.Size];
+        for (int row = 0; row < rows; row++)
+        {
+            for (int tap = 0; tap < taps; tap++)
+            {
+                for (int column = 0; column < columns; column++)
+                {
+                    int place = order.Place(row, tap, column);
+                    Assert.False(taken[place], $"row {row}, tap {tap}, column {column} is at {place}, where another is");
+                    taken[place] = true;
+                }
+            }
+        }
+    }
+
+    /// <summary>Tiles take all rows of output, and each reads no more rows of the tall image than it has room for.</summary>
+    private static void CheckRows(TileShape shape)
+    {
+        int all = shape.Samples * shape.OutHeight, pitch = shape.Width + shape.Padding;
+        Assert.Equal((all + shape.Rows - 1) / shape.Rows, shape.Tiles);
+        for (int tile = 0; tile < Math.Min(shape.Tiles, shape.OutHeight); tile++) // then the same comes again
+        {
+            int last = Math.Min((tile + 1) * shape.Rows, all) - 1, slots = Slot(last) + shape.Side - Slot(tile * shape.Rows);
+            Assert.True(slots <= shape.Slots, $"{shape}: tile {tile} reads {slots} rows");
+            int position = ((slots - 1) * pitch) + shape.OutWidth - 1 + shape.Side - 1; // the last tap of the last pixel
+            Assert.True(position < Math.Min((shape.Slots * pitch) + shape.Padding, shape.Plane), $"{shape}: tile {tile} reads {position}");
+        }
+
+        int Slot(int row) => (row / shape.OutHeight * (shape.Height + shape.Padding)) + (row % shape.OutHeight);
+    }
+
+    private static NetworkSpec Find(string name) => Networks.Single(network => network.Name == name);
+
+    private static IEnumerable<(ConvPlan Plan, int Batch, int Multiprocessors)> Layers(string network, params int[] multiprocessors) =>
+        from plan in new BlockPlan(Find(network)).Convs
+        from batch in Batches
+        from count in multiprocessors.Length > 0 ? multiprocessors : Multiprocessors
+        select (plan, batch, count);
+
+    /// <summary>Layers of so many outputs, side of a window, padding, and whether they are pooled.</summary>
+    private static NetworkSpec Of(string name, params (int Outs, int Side, int Padding, bool Pool)[] convs)
+    {
+        List<Layer> layers = [];
+        Shape shape = new(1, 28, 28);
+        foreach ((int outs, int side, int padding, bool pool) in convs)
+        {
+            int i = layers.Count;
+            Layer[] block =
+            [
+                new Conv2dLayer($"conv{i}", shape.C, outs, side, padding, Bias: true), new ReLULayer($"relu{i}"),
+                .. pool ? [new MaxPool2dLayer($"pool{i}", 2)] : Array.Empty<Layer>(),
+            ];
+            layers.AddRange(block);
+            shape = block.Aggregate(shape, (before, layer) => layer.Infer(before));
+        }
+
+        return new(name, new Shape(1, 28, 28),
+        [
+            .. layers, new FlattenLayer("flatten"), new LinearLayer("fc1", shape.Size, 32), new ReLULayer("relu"),
+            new LinearLayer("fc2", 32, 10),
+        ]);
+    }
+}
