@@ -13,7 +13,8 @@ internal sealed class Adam(CudaSession session, OptimizerSpec spec)
     /// <summary>Updates all parameters in one launch, with the scalars of the running step.</summary>
     public void Update(DeviceTensor state, DeviceParameters p) => Update(new AdamUpdate(
         state.Address, p.W.Address, p.DW.Address, p.NarrowDW?.Address ?? 0, p.State[0].Address, p.State[1].Address,
-        p.Operands?.Address ?? 0, p.Places?.Address ?? 0, p.Arranged.First, p.Arranged.End, (int)p.W.Count, (int)(p.NarrowDW?.Count ?? 0), Rounding(session)));
+        p.Operands?.Address ?? 0, p.Places?.Address ?? 0, p.Arranged.First, p.Arranged.End, (int)p.W.Count,
+        (int)(p.NarrowDW?.Count ?? 0), Rounding(session)));
 
     /// <summary>Updates parameters wherever they lie; β₁, β₂ and ε are filled in.</summary>
     internal void Update(AdamUpdate update)

@@ -50,7 +50,8 @@ internal sealed class TileNetwork : CudaNetwork
     public static string? WhyNot(NetworkSpec network)
     {
         BlockPlan plan = new(network);
-        return plan.Convs.Any(block => block.Conv.OutChannels is > 256 || block.Conv.OutChannels % 8 != 0) ? "have channels in multiples of 8, to 256"
+        return plan.Convs.Any(block => block.Conv.OutChannels is > 256 || block.Conv.OutChannels % 8 != 0)
+                ? "have channels in multiples of 8, up to 256"
             : plan.Convs.Any(block => block.Pool is { Window: not 2 }) ? "pool two by two"
             : plan.Convs.Any(block => block.Conv.Kernel is not (3 or 5)) ? "have windows of three by three or five by five"
             : plan.Denses.SkipLast(1).Any(dense => dense.Linear.OutFeatures % 8 != 0) ? "have hidden features in multiples of 8"
