@@ -34,6 +34,8 @@ public class GoldenTests
         Gpu.RequireFor(kernels);
         GoldenTolerance tolerance = precision switch
         {
+            // One u of the first layer is 2e-8 away from 0, where another rounding decides otherwise: that moves β's gradient by 4.4e-4.
+            Precision.Fp32 when kernels == nameof(CudaKernels.Fused) => GoldenTolerance.Fp32 with { Gradient = 1e-3 },
             Precision.Fp32 => Gpu.IsSoftware ? GoldenTolerance.Fp32 : GoldenTolerance.Fp32 with { Gradient = 5e-5 },
             // seen on a GPU: conv2.weight, 2.0e-5
             Precision.Tf32 => new GoldenTolerance(2e-3, 0.1, 2e-2, 0.6),
