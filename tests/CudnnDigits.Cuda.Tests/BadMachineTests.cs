@@ -71,7 +71,7 @@ public sealed class BadMachineTests : TestsWithFolder
 
     [Theory]
     [InlineData("--device cuda:7", "", 2, "there is no GPU 7: this machine has 1, cuda:0")]
-    [InlineData("--device cuda --batch-size 4096 --precision fp32", "SOFTCUDA_MEMORY=440000000", 2,
+    [InlineData("--device cuda --kernels fused --batch-size 4096 --precision fp32", "SOFTCUDA_MEMORY=440000000", 2,
         "MiB are free; try --batch-size 2048, or close other programs on the GPU")]
     [InlineData("--device cuda --batch-size 64", "SOFTCUDA_MEMORY=1500000000 SOFTCUDA_MEMORY_TAKEN=1495000000", 2,
         "of 1,431 MiB are free; close other programs")]
