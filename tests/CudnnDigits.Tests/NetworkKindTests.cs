@@ -31,9 +31,9 @@ public class NetworkKindTests
 
     [Theory]
     [InlineData("simple", Precision.Fp32, "7.5", nameof(CudaKernels.Fused), "need a GPU of compute capability 8.0 or newer")]
-    [InlineData("narrow", Precision.Fp32, "9.0", nameof(CudaKernels.Fused), "have channels in multiples of 8; 'narrow' does not")]
-    [InlineData("improved", Precision.Bf16, "10.0", nameof(CudaKernels.Warpgroups), "compute capability 9.0 alone; take 'fused'")]
-    [InlineData("improved", Precision.Tf32, "9.0", nameof(CudaKernels.Warpgroups), "add --precision bf16")]
+    [InlineData("narrow", Precision.Fp32, "9.0", nameof(CudaKernels.Fused), "have channels in multiples of 8, up to 256; 'narrow'")]
+    [InlineData("improved", Precision.Bf16, "10.0", nameof(CudaKernels.Warpgroups), "compute capability 9.0 alone; leave --kernels out")]
+    [InlineData("improved", Precision.Tf32, "9.0", nameof(CudaKernels.Warpgroups), "compute in bf16 alone (--precision bf16)")]
     [InlineData("simple", Precision.Bf16, "9.0", nameof(CudaKernels.Warpgroups), "this one is 'simple'")]
     public void What_they_cannot_run_is_said(string network, Precision precision, string capability, string kernels, string says)
     {

@@ -24,7 +24,7 @@ internal readonly record struct NetworkKind(CudaKernels Kernels)
             : null;
         string? whyNotWarpgroups = gpu.ComputeCapability != new Version(9, 0)
                 ? "multiply by warpgroups, on GPUs of compute capability 9.0 alone"
-            : precision != Precision.Bf16 ? "compute in bf16 alone"
+            : precision != Precision.Bf16 ? "compute in bf16 alone (--precision bf16)"
             : !network.WithDropout(0).Layers.SequenceEqual(DigitNetworks.Improved.WithDropout(0).Layers)
                 ? $"run the network '{DigitNetworks.Improved.Name}'; this one is '{network.Name}'"
             : null;
