@@ -36,10 +36,17 @@ public class FusedNetworkTests
             .. Block(3, 16, 24, 5, 0, norm: true), .. Block(4, 24, 24, 3, 1, norm: true, pool: true, drop: 0.2),
             .. Block(5, 24, 16, 3, 1, norm: false, drop: 0.1), .. Dense(16 * 3 * 3, 32),
         ]), // sides 24, 22, 11, 7 and 3
+        new("wide", Digit,
+        [
+            .. Block(1, 1, 64, 3, 1, norm: true), .. Block(2, 64, 64, 3, 1, norm: true, pool: true, drop: 0.2),
+            .. Block(3, 64, 128, 3, 1, norm: true), .. Block(4, 128, 128, 3, 1, norm: true, pool: true, drop: 0.2),
+            .. Block(5, 128, 256, 3, 1, norm: true), .. Block(6, 256, 256, 3, 1, norm: true, pool: true, drop: 0.2),
+            .. Dense(256 * 3 * 3, 256),
+        ]), // 1.7 million parameters, 116 million multiply-adds for an image
     ];
 
     public static TheoryData<string, Precision, int> Cases => new(
-        from network in All
+        from network in All.Where(network => network.Name != "wide")
         from precision in new[] { Precision.Bf16, Precision.Tf32, Precision.Fp32 }
         from batch in new[] { 1, 7 }
         where batch > 1 || network.Name == "valid"
@@ -63,6 +70,12 @@ public class FusedNetworkTests
         using IDisposable set = Gpu.Set(("SOFTCUDA_MULTIPROCESSORS", multiprocessors), ("SOFTCUDA_COMPUTE_CAPABILITY", capability));
         FollowDouble(name, precision, batch: 5);
     }
+
+    /// <summary>As many channels as there may be.</summary>
+    [Theory]
+    [InlineData(Precision.Bf16)]
+    [InlineData(Precision.Fp32)]
+    public void A_step_of_a_wide_network_follows_the_reference(Precision precision) => FollowDouble("wide", precision, batch: 2);
 
     /// <summary>Augmentation and dropout draw the CPU's numbers, in layers with and without pooling, the first among them.</summary>
     [Theory]
