@@ -71,6 +71,16 @@ public class FusedNetworkTests
         FollowDouble(name, precision, batch: 5);
     }
 
+    [Fact]
+    public void A_batch_whose_rows_cannot_be_counted_is_refused()
+    {
+        const int TooMany = (1 << 17) + 1;
+        BackendOptions options = new(TooMany, 3, AugmentationSpec.None) { Precision = Precision.Bf16, Kernels = CudaKernels.Fused };
+        Gpu.Require();
+        InputException e = Assert.Throws<InputException>(() => Gpu.Create(Find("valid"), options));
+        Assert.Equal($"--kernels fused: a batch has 131072 digits at most, and is {TooMany}", e.Message);
+    }
+
     /// <summary>As many channels as there may be.</summary>
     [Theory]
     [InlineData(Precision.Bf16)]

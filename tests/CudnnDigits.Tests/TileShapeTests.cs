@@ -169,4 +169,24 @@ public class TileShapeTests
             new LinearLayer("fc2", 32, 10),
         ]);
     }
+
+    /// <summary>As Divisor divides in native/kernels/family/tall.cuh.</summary>
+    [Fact]
+    public void Rows_of_the_largest_batch_are_divided_exactly()
+    {
+        const int MostRows = 32; // of an image of 28 rows, with four rows of zeros
+        for (int divisor = 1; divisor <= MostRows; divisor++)
+        {
+            ulong factor = TileShape.Factor(divisor);
+            for (int quotient = 1; quotient <= TileNetwork.MostSamples; quotient++)
+            {
+                int last = quotient * divisor - 1; // where a quotient ends
+                int quotientOfLast = factor == 0 ? last : (int)((ulong)last * factor >> 32);
+                if (quotientOfLast != quotient - 1)
+                {
+                    Assert.Fail($"{last} / {divisor} is {quotientOfLast}");
+                }
+            }
+        }
+    }
 }

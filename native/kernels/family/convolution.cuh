@@ -8,8 +8,9 @@ constexpr int units_of_chunk = 4; // a chunk of channels is 64 bytes
 
 template <class Mode> constexpr int chunk_channels = units_of_chunk *Mode::of_unit;
 
-// Weights lie as Arrangement.cs says: (32 outputs at a time, stages, 2 steps, 4 tiles of eight outputs, 2 halves of a step, 8 outputs, 16
-// bytes of input channels). Output 8 i + 2 j + k of 32 is number 2 i + k of tile j: so a lane's sums are those of eight neighbours.
+// Weights lie as StageOrder says, in TileShape.cs: (32 outputs at a time, stages, 2 steps, 4 tiles of eight outputs, 2 halves of a step, 8
+// outputs, 16 bytes of input channels). Output 8 i + 2 j + k of 32 is number 2 i + k of tile j: so a lane's sums are those of eight
+// neighbours.
 constexpr unsigned stage_bytes = 2048, ring_stages = 4;
 static_assert(stage_bytes == 16 * conv_threads, "every thread copies sixteen bytes of a stage");
 

@@ -255,9 +255,3 @@ DEVICE_INLINE void let_next_kernel_begin() {}
 #define KERNELS_OF_ELEMENTS(name, Parameters, ...)                                                                                         \
     KERNEL(__VA_ARGS__) name##_bf16(Parameters p) { name<Bf16>(p); }                                                                       \
     KERNEL(__VA_ARGS__) name##_f32(Parameters p) { name<Fp32>(p); }
-
-// A kernel for each mode, from the device template of its name.
-#define KERNELS_OF_MODES(name, Parameters, ...)                                                                                            \
-    KERNEL(__VA_ARGS__) name##_bf16(Parameters p) { name<Bf16>(p); }                                                                       \
-    KERNEL(__VA_ARGS__) name##_tf32(Parameters p) { name<Tf32>(p); }                                                                       \
-    KERNEL(__VA_ARGS__) name##_fp32(Parameters p) { name<Fp32>(p); }

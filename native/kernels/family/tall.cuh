@@ -24,7 +24,7 @@ DEVICE_INLINE int here(int x) {
     return x;
 }
 
-// A convolution as its kernel sees it, by value; ConvolutionShape in C# has the same fields. That of a gradient of data convolves dY.
+// A convolution as its kernel sees it, by value; TileShape in C# has the same fields. That of a gradient of data convolves dY.
 struct Convolution {
     int samples;
     int height, width, channels;     // of what is convolved

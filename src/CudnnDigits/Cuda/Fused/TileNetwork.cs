@@ -13,6 +13,9 @@ namespace CudnnDigits.Cuda.Fused;
 /// </summary>
 internal sealed class TileNetwork : CudaNetwork
 {
+    /// <summary>Rows of so many images, zeros between them included, are divided exactly: Divisor in tall.cuh.</summary>
+    public const int MostSamples = 1 << 17;
+
     private readonly CudaSession _session;
     private readonly DeviceTensor _dFeatures, _sums;
     private readonly DenseChain _dense;
@@ -22,6 +25,11 @@ internal sealed class TileNetwork : CudaNetwork
         : base(session, arena, network, batch, kept,
             (rows, taps, columns) => new StageOrder(rows, taps, columns, (int)session.ActivationType))
     {
+        if (batch > MostSamples)
+        {
+            throw new InputException($"--kernels fused: a batch has {MostSamples} digits at most, and is {batch}");
+        }
+
         bool training = kept is not null;
         DeviceType type = session.ActivationType;
         _session = session;

@@ -45,9 +45,10 @@ internal sealed class TileLayer
 
     public ConvPlan Plan { get; }
 
-    /// <summary>Of the convolution, and of what follows it.</summary>
+    /// <summary>What the convolution gives.</summary>
     public Shape Output { get; }
 
+    /// <summary>What is left of it after pooling, where there is such.</summary>
     public Shape Pooled { get; }
 
     public bool IsMarked => Plan.Pool is not null || Plan.Dropout is not null;
@@ -80,12 +81,10 @@ internal sealed class TileLayer
         TileShape.Factor((Output.H + 1) / 2));
 
     /// <summary>The end of the kernel that makes y; a layer with a bias needs no sums of it.</summary>
-    public ChannelNorm Statistics(TileBuffers buffers, int n) => HasNorm ? Norm(buffers, n) : new ChannelNorm();
+    public ChannelNorm Statistics(TileBuffers buffers, int n) => HasNorm ? Gradients(buffers, n) : default;
 
     /// <summary>The end of the kernel that makes du.</summary>
-    public ChannelNorm Gradients(TileBuffers buffers, int n) => Norm(buffers, n);
-
-    private ChannelNorm Norm(TileBuffers buffers, int n)
+    public ChannelNorm Gradients(TileBuffers buffers, int n)
     {
         nint partial = buffers.Partial.Address, arrived = buffers.Arrived.Address;
         double values = (double)n * Output.H * Output.W;
