@@ -31,6 +31,7 @@ struct Affine {
 
 // Rows of a layer's coefficients, f32, one of `channels` each. TileTensors.cs has them in the same order.
 enum Coefficient { scale, shift, from_y, constant, mean, inverse_deviation, coefficient_count };
+PUBLISH(rows_of_coefficients, coefficient_count)
 
 // One layer's, by value. ChannelNorm in C# has the same fields in the same order. Without gamma it is a layer with a bias: of that, only
 // d_beta is used, the bias's gradient. Without partial, sums are not asked for.

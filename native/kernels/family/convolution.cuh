@@ -13,6 +13,7 @@ template <class Mode> constexpr int chunk_channels = units_of_chunk *Mode::of_un
 // neighbours.
 constexpr unsigned stage_bytes = 2048, ring_stages = 4;
 static_assert(stage_bytes == 16 * conv_threads, "every thread copies sixteen bytes of a stage");
+PUBLISH(ring_bytes_of_group, ring_stages *stage_bytes)
 
 // The stages of a block's outputs again and again, three of them on the way.
 template <int Groups> struct WeightStream {
@@ -53,6 +54,7 @@ template <int Groups> struct WeightStream {
 };
 
 constexpr int most_fragments = 4; // sixteens of pixels of a warp
+PUBLISH(most_fragments_of_warp, most_fragments)
 
 // Sums of a warp's pixels and a block's outputs.
 template <int Groups> struct Sums {

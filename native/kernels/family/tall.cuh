@@ -6,7 +6,8 @@
 
 #include "element.cuh"
 
-constexpr int conv_threads = 128, conv_warps = 4;
+constexpr int conv_threads = 128, conv_warps = conv_threads / 32;
+PUBLISH(warps_of_convolution, conv_warps)
 
 // Divides what is below 2^32 / divisor² without an instruction for it. The factor is 2^32 / divisor, rounded up; that of 1 would be 2^32,
 // and is 0.

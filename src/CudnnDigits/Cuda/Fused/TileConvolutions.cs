@@ -9,9 +9,6 @@ namespace CudnnDigits.Cuda.Fused;
 /// </summary>
 internal sealed class TileConvolutions
 {
-    /// <summary>Gradients that a block of the first layer leaves: one of each warp.</summary>
-    private const int RowsOfFirst = 4;
-
     private readonly CudaSession _session;
     private readonly TileNetwork _net;
     private readonly Layer[] _layers;
@@ -93,11 +90,11 @@ internal sealed class TileConvolutions
                 if (i == 0)
                 {
                     int groups = (weights.Outs + 63) / 64;
-                    (int X, int Y) grid = WeightGrid(weights, groups, 3, RowsOfFirst);
+                    (int X, int Y) grid = WeightGrid(weights, groups, 3, TileShape.Warps); // each warp leaves a gradient
                     int bytes = weights.Plane * (64 * _elementBytes + _elementBytes);
                     Launch("first_backward_weights", grid, bytes, new FirstBackwardWeights(
                         weights, layer.Gradient, _net.Input.Address, _net.Buffers.PartialWeights.Address));
-                    AddUp(layer, grid.X * RowsOfFirst);
+                    AddUp(layer, grid.X * TileShape.Warps);
                 }
                 else
                 {

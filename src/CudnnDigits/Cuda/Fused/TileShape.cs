@@ -18,10 +18,16 @@ internal readonly record struct TileShape(
     /// </summary>
     private const int Half = 47 << 10;
 
-    /// <summary>Bytes of a unit of channels, and of a stage of weights.</summary>
-    private const int Unit = 16, Stage = 2048, RingStages = 4;
+    /// <summary>Bytes of a unit of channels.</summary>
+    private const int Unit = 16;
 
-    private const int Warps = 4, PixelsOfFragment = 16, MostFragments = 4;
+    private const int PixelsOfFragment = 16;
+
+    /// <summary>Warps of a block.</summary>
+    public static readonly int Warps = KernelSource.Family["warps_of_convolution"];
+
+    private static readonly int RingBytes = KernelSource.Family["ring_bytes_of_group"], // of weights, for 32 outputs
+        MostFragments = KernelSource.Family["most_fragments_of_warp"];
 
     private int Period => Height + Padding;
 
@@ -31,7 +37,7 @@ internal readonly record struct TileShape(
     public int Groups => (Outs + WidthOfBlock - 1) / WidthOfBlock;
 
     /// <summary>Dynamic shared memory of a block that convolves.</summary>
-    public int SharedBytes => 4 * Plane * Unit + RingStages * Stage * (WidthOfBlock / 32);
+    public int SharedBytes => 4 * Plane * Unit + RingBytes * (WidthOfBlock / 32);
 
     /// <summary>The forward convolution of a layer, for so many samples on so many multiprocessors.</summary>
     public static TileShape Forward(ConvPlan plan, int samples, int multiprocessors, int elementBytes)

@@ -41,7 +41,7 @@ internal sealed class TileLayer
     }
 
     /// <summary>Rows of coefficients, in the order of Coefficient in native/kernels/family/batch_norm.cuh.</summary>
-    private const int Coefficients = 6;
+    private static readonly int Coefficients = KernelSource.Family["rows_of_coefficients"];
 
     public ConvPlan Plan { get; }
 
