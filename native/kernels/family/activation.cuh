@@ -115,27 +115,32 @@ DEVICE_INLINE Unit marked_unit(const Unit &y, const Dropout &dropout, unsigned e
     return out;
 }
 
-// relu(u) · keep_scale as an operand of products; 0 where dropout took y. Not Marked: nothing is dropped, and NaN of any sign stays.
-template <class Mode, bool Marked = true>
-DEVICE_INLINE Unit activate(const Unit &marked, const Values<Mode::of_unit> &scale, const Values<Mode::of_unit> &shift, float keep_scale) {
+// relu(scale · y + shift) as an operand of products; where the layer drops, 0 where dropout took y.
+template <class Mode>
+DEVICE_INLINE Unit activate(const Unit &marked, const Values<Mode::of_unit> &scale, const Values<Mode::of_unit> &shift, bool drops) {
     Values<Mode::of_unit> u = Mode::widen(marked);
 #pragma unroll
     for (int c = 0; c < Mode::of_unit; ++c) {
-        u.v[c] = fused_multiply_add(u.v[c], scale.v[c], shift.v[c]) * keep_scale;
+        u.v[c] = fused_multiply_add(u.v[c], scale.v[c], shift.v[c]);
     }
+    Unit out;
     if constexpr (in_pairs<Mode>) {
-        Unit out;
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
             asm("cvt.rn.relu.bf16x2.f32 %0, %1, %2;" : "=r"(out.w[i]) : "f"(u.v[2 * i + 1]), "f"(u.v[2 * i]));
-            out.w[i] &= Marked ? where_different<Mode>(marked.w[i], dropped_bits) : ~0u;
         }
-        return out;
     } else {
 #pragma unroll
         for (int c = 0; c < Mode::of_unit; ++c) {
-            u.v[c] = Marked && is_dropped(bits_float(marked.w[c])) ? 0.0f : rectified(u.v[c]);
+            u.v[c] = rectified(u.v[c]);
         }
-        return Mode::operand(u);
+        out = Mode::operand(u);
     }
+    if (drops) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            out.w[i] &= where_different<Mode>(marked.w[i], dropped_bits);
+        }
+    }
+    return out;
 }

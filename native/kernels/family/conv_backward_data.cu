@@ -36,18 +36,15 @@ template <class Mode, int Groups> struct MaskedOutput {
                     const int pixel = pixel_of(c.fragments, m, 8 * half + row);
                     if (m < c.fragments && pixel < pixels && exists) {
                         const long long at = (first + pixel) * c.outs + channel;
-                        const Eight y = load_eight<Mode>(static_cast<const Element *>(p.below) + at);
-                        Eight du = made.eight(m, half, group), y_du;
+                        Eight y = load_eight<Mode>(static_cast<const Element *>(p.below) + at), du = made.eight(m, half, group);
 #pragma unroll
                         for (int i = 0; i < 8; ++i) { // what was dropped is NaN, and no u above 0
-                            du.v[i] = fused_multiply_add(y.v[i], a.v[i], b.v[i]) > 0 ? du.v[i] * p.keep_scale : 0.0f;
+                            const bool is_active = fused_multiply_add(y.v[i], a.v[i], b.v[i]) > 0;
+                            du.v[i] = is_active ? du.v[i] * p.keep_scale : 0.0f;
+                            y.v[i] = is_active ? y.v[i] : 0.0f;
                         }
-                        du = store_eight<Mode>(static_cast<Element *>(p.du_below) + at, du);
-#pragma unroll
-                        for (int i = 0; i < 8; ++i) {
-                            y_du.v[i] = du.v[i] != 0 ? y.v[i] : 0.0f; // y may be no number where du is 0
-                        }
-                        of_tile.add(du, y_du);
+                        store_eight<Mode>(static_cast<Element *>(p.du_below) + at, du);
+                        of_tile.add(du, y);
                     }
                 }
             }

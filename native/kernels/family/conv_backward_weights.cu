@@ -103,17 +103,17 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const TileBackwar
         store_unit(dy + i * 16, {{0, 0, 0, 0}});
     }
     // dY as it lies in the tall image of the input, each pixel where its window begins.
-    GradientRows of_dy = {c.samples, c.out_height, c.out_width, c.outs, c.by_out_width(), c.by_period(), c.pitch(), c.plane,
-                          0,         c.rows,       0,           0};
+    TallRows of_dy = {c.samples, c.out_height, c.out_width, c.outs, 0, 0, c.pitch(), c.plane, c.by_out_width(), c.by_period(), 0, c.rows};
+    TallRows of_input = {c.samples, c.height, c.width,      c.channels,    c.padding, c.padding,
+                         c.pitch(), c.plane,  c.by_width(), c.by_period(), 0,         c.slots};
     const int outs = smaller(c.outs - first_out, outs_of_block), fragments = (outs + 15) / 16,
               out_units = outs <= 32 ? Gradient::out_units / 2 : Gradient::out_units;
     Gradient gradient(c, first_tap);
     for (int tile = (int)blockIdx.x; tile < c.tiles; tile += (int)gridDim.x) {
-        const int first_slot = tile * c.rows;
+        of_dy.first_slot = of_input.first_slot = tile * c.rows;
         __syncthreads();
-        of_dy.first_slot = first_slot;
         GradientInput<Mode>{p.layer}.fill(of_dy, first_out, out_units, dy);
-        ActivatedInput<Mode>{p.before}.read(c, first_slot, c.slots, first_channel, Gradient::channel_units, input);
+        ActivatedInput<Mode>{p.before}.fill(of_input, first_channel, Gradient::channel_units, input);
         __syncthreads();
         gradient.add(SHARED_ADDRESS(dy), SHARED_ADDRESS(input), plane, c.rows * c.pitch(), fragments);
     }

@@ -28,7 +28,8 @@ template <class Mode, int Groups> struct ForwardOutput {
                     if (m < c.fragments && pixel < pixels && channel < c.outs) {
                         auto *to =
                             static_cast<typename Mode::Element *>(p.y) + ((long long)rows.first * c.out_width + pixel) * c.outs + channel;
-                        const Eight y = store_eight<Mode>(to, made.eight(m, half, group));
+                        const Eight y = made.eight(m, half, group);
+                        store_eight<Mode>(to, y);
                         of_tile.add(y, y);
                     }
                 }

@@ -6,7 +6,7 @@
 
 constexpr int units_of_chunk = 4; // a chunk of channels is 64 bytes
 
-template <class Mode> constexpr int chunk_channels = units_of_chunk *Mode::of_unit;
+template <class Mode> constexpr int chunk_channels = units_of_chunk * Mode::of_unit;
 
 // Weights lie as StageOrder says, in TileShape.cs: (32 outputs at a time, stages, 2 steps, 4 tiles of eight outputs, 2 halves of a step, 8
 // outputs, 16 bytes of input channels). Output 8 i + 2 j + k of 32 is number 2 i + k of tile j: so a lane's sums are those of eight
@@ -106,8 +106,8 @@ DEVICE_INLINE void multiply_stage(Sums<Groups> &sums, const unsigned (&pixels)[m
 // The pixel of a tile that a lane has in a fragment, g or g + 8.
 DEVICE_INLINE int pixel_of(int fragments, int fragment, int row) { return (warp() * fragments + fragment) * 16 + row; }
 
-// Tile after tile: input.fill(shape, rows, chunk, planes) makes a chunk of channels of the rows that a tile reads; output.take(shape, rows,
-// sums) gets all sums of it.
+// Tile after tile: input.fill(rows, first channel, units, planes) makes a chunk of channels of the rows that a tile reads;
+// output.take(shape, rows, sums) gets all sums of it.
 template <class Mode, int Groups, class Input, class Output>
 DEVICE_INLINE void convolve(const Convolution &c, const void *weights, Input &input, Output &output) {
     unsigned char *planes = dynamic_shared_memory;
@@ -131,7 +131,9 @@ DEVICE_INLINE void convolve(const Convolution &c, const void *weights, Input &in
         Sums<Groups> sums = {};
         for (int chunk = 0; chunk < chunks; ++chunk) {
             __syncthreads();
-            input.fill(c, rows, chunk, planes);
+            const TallRows read = {c.samples, c.height, c.width,      c.channels,    c.padding,       c.padding,
+                                   c.pitch(), c.plane,  c.by_width(), c.by_period(), rows.first_slot, rows.slots};
+            input.fill(read, chunk * chunk_channels<Mode>, units_of_chunk, planes);
             const int steps = c.channels - chunk * chunk_channels<Mode> > chunk_channels<Mode> / 2 ? 2 : 1;
             for (int y = 0; y < c.side; ++y) {
                 for (int x = 0; x < c.side; ++x) {

@@ -23,7 +23,18 @@ DEVICE_INLINE Unit load_unit(const void *from) { return *reinterpret_cast<const 
 DEVICE_INLINE void store_unit(void *to, const Unit &unit) { *reinterpret_cast<Unit *>(to) = unit; }
 
 // Numbers of one unit, as they are computed with.
-template <int Count> struct Values { float v[Count]; };
+template <int Count> struct Values {
+    float v[Count];
+
+    DEVICE_INLINE Values times(float factor) const {
+        Values out;
+#pragma unroll
+        for (int i = 0; i < Count; ++i) {
+            out.v[i] = v[i] * factor;
+        }
+        return out;
+    }
+};
 
 // Bits of the mark in the place of a value that dropout takes away: a NaN with a sign. Those that arithmetic makes have none.
 constexpr unsigned dropped_bits = 0xFFFFFFFF;
@@ -127,7 +138,9 @@ struct Tf32 : FloatElements {
 // added outside the tensor core, whose additions cut off what float32 would round. Source: Ootomo, Yokota, "Recovering single precision
 // accuracy from Tensor Cores", 2022.
 struct Fp32 : FloatElements {
-    template <int N> struct Factor { unsigned high[N], low[N]; };
+    template <int N> struct Factor {
+        unsigned high[N], low[N];
+    };
 
     template <int N> DEVICE_INLINE static void prepare(Factor<N> &to, const unsigned (&loaded)[N]) {
 #pragma unroll
@@ -169,9 +182,7 @@ template <class Mode> DEVICE_INLINE Eight load_eight(const typename Mode::Elemen
     return out;
 }
 
-// What is stored, as it was rounded for that.
-template <class Mode> DEVICE_INLINE Eight store_eight(typename Mode::Element *to, const Eight &x) {
-    Eight out;
+template <class Mode> DEVICE_INLINE void store_eight(typename Mode::Element *to, const Eight &x) {
 #pragma unroll
     for (int first = 0; first < 8; first += Mode::of_unit) {
         Values<Mode::of_unit> part;
@@ -179,15 +190,8 @@ template <class Mode> DEVICE_INLINE Eight store_eight(typename Mode::Element *to
         for (int i = 0; i < Mode::of_unit; ++i) {
             part.v[i] = x.v[first + i];
         }
-        const Unit unit = Mode::narrow(part);
-        store_unit(to + first, unit);
-        part = Mode::widen(unit);
-#pragma unroll
-        for (int i = 0; i < Mode::of_unit; ++i) {
-            out.v[first + i] = part.v[i];
-        }
+        store_unit(to + first, Mode::narrow(part));
     }
-    return out;
 }
 
 // So many floats from an address at a multiple of sixteen bytes.

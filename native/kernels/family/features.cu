@@ -6,7 +6,7 @@ struct FeaturesForward {
     const StepState *state;
     const void *y; // (N, height, width, channels)
     Affine affine;
-    void *marked, *z; // (N, height, width, channels), or half of that height and width; who needs no mark has none
+    void *marked, *z; // (N, height, width, channels), or half of that height and width; either may be missing
     Dropout dropout;
     int samples, height, width, channels;
     unsigned pools, rounds; // z to tf32
@@ -54,7 +54,8 @@ template <class Mode> DEVICE_INLINE void features_forward(const FeaturesForward 
     if ((int)threadIdx.x >= at_once * units) {
         return;
     }
-    const Values<Mode::of_unit> scale = p.affine.scales<Mode::of_unit>(channel), shift = p.affine.shifts<Mode::of_unit>(channel);
+    const Values<Mode::of_unit> scale = p.affine.scales<Mode::of_unit>(channel).times(p.dropout.keep_scale),
+                                shift = p.affine.shifts<Mode::of_unit>(channel).times(p.dropout.keep_scale);
     const Digits digits(p.state, p.dropout);
     const Pixel step((int)gridDim.x * at_once, height, width);
     for (Pixel at((int)blockIdx.x * at_once + (int)threadIdx.x / units, height, width); at.n < p.samples; at.next(step, height, width)) {
@@ -76,8 +77,10 @@ template <class Mode> DEVICE_INLINE void features_forward(const FeaturesForward 
         if (p.marked) {
             store_unit(static_cast<Element *>(p.marked) + place, marked);
         }
-        const Unit z = activate<Mode>(marked, scale, shift, p.dropout.keep_scale);
-        store_unit(static_cast<Element *>(p.z) + place, !in_pairs<Mode> && p.rounds ? Tf32::operand(Tf32::widen(z)) : z);
+        if (p.z) {
+            const Unit z = activate<Mode>(marked, scale, shift, p.dropout.threshold > 0);
+            store_unit(static_cast<Element *>(p.z) + place, !in_pairs<Mode> && p.rounds ? Tf32::operand(Tf32::widen(z)) : z);
+        }
     }
 }
 

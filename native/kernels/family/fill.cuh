@@ -6,16 +6,12 @@
 #include "batch_norm.cuh"
 #include "convolution.cuh"
 
-// The layer before a convolution, by value: y (N, H, W, C), or `marked` of a layer that is pooled or drops. full_height > 0: y (N,
-// full_height, full_width, C) is still to be pooled; `makes`: what is pooled and dropped is left in marked, where there is such.
+// The layer before a convolution, by value: y (N, H, W, C), or `marked` of a layer that is pooled or drops.
 struct PreviousLayer {
     const void *y;
     Affine affine;
-    void *marked;
-    const StepState *state;
-    Dropout dropout;
-    int full_height, full_width;
-    unsigned makes;
+    float keep_scale; // of its dropout, or 1
+    unsigned drops;
 };
 
 // A layer on the way back, by value: y and the gradient of u, (N, H, W, C), or (N, H/2, W/2, C) of a layer that is pooled. The factors are
@@ -38,187 +34,133 @@ template <class Mode> struct UnitOfThread {
         first_pixel = thread >> shift;
         pixels_at_once = conv_threads >> shift;
     }
+
+    // Bytes from the planes of the units to the thread's first pixel.
+    DEVICE_INLINE unsigned place(const TallRows &rows) const { return (unsigned)(number * rows.plane + rows.left) * 16; }
 };
 
-// make(loaded) of every pixel of a walk, so many loads on the way together; load(at) tells whether there is something to load.
-template <int AtOnce, class Loaded, class Load, class Make>
-DEVICE_INLINE void for_pixels(const Walk &walk, Cursor at, int slots, const Load &load, const Make &make) {
-    while (at.slot < slots) {
-        Cursor places[AtOnce];
-        Loaded loaded[AtOnce];
+// A way through the pixels of rows, each of `bytes` in memory: those that lie before, between and behind images are not there.
+struct PixelWalk {
+    struct Cursor {
+        int row, column;
+        int place, from; // bytes: of the plane, and of memory from the first image of the rows on
+    };
+
+    Walk walk;
+    Walk::Stride place, from;
+    int above, height, end, end_of_existing;
+    Cursor at;
+    int first_image;
+
+    DEVICE_INLINE PixelWalk(const TallRows &rows, int bytes, int first_pixel, int step)
+        : walk(rows.by_width, rows.by_period, step), above(rows.above), height(rows.height), end(rows.end_of(rows.slots)),
+          end_of_existing(rows.end_of(rows.existing_slots())), first_image(rows.by_period.quotient(rows.first_slot)) {
+        const int row_bytes = walk.by_width.divisor * bytes, row_place = rows.pitch * 16;
+        const Distances in_plane = {16, row_place, walk.by_height.divisor * row_place}, in_memory = {bytes, row_bytes, height * row_bytes};
+        place = walk.stride(in_plane), from = walk.stride(in_memory);
+        Walk::Place begin = walk.begin(rows.first_slot, first_pixel);
+        begin.image -= first_image;
+        at = {begin.row, begin.column, begin.bytes(in_plane) - (rows.first_slot - first_image * walk.by_height.divisor) * row_place,
+              begin.bytes(in_memory) - above * row_bytes};
+    }
+
+    DEVICE_INLINE bool is_there() const {
+        const bool in_image = (unsigned)(at.row - above) < (unsigned)height, in_batch = at.place < end_of_existing;
+        return in_image & in_batch;
+    }
+
+    DEVICE_INLINE void next() {
+        const Walk::Ends ends = walk.next(at.row, at.column);
+        ends.add(at.place, place);
+        ends.add(at.from, from);
+    }
+
+    // store(place, is there, load(from)) of every pixel, so many loads on the way together.
+    template <int AtOnce, class Load, class Store> DEVICE_INLINE void all(bool exists, const Load &load, const Store &store) {
+        while (at.place < end) {
+            int places[AtOnce];
+            bool are_there[AtOnce];
+            decltype(load(0)) loaded[AtOnce];
 #pragma unroll
-        for (int k = 0; k < AtOnce; ++k) {
-            places[k] = at;
-            if (at.slot < slots) {
-                load(at, loaded[k]);
+            for (int k = 0; k < AtOnce; ++k) {
+                places[k] = at.place;
+                are_there[k] = is_there();
+                are_there[k] &= exists;
+                if (are_there[k]) {
+                    loaded[k] = load(at.from);
+                }
+                next();
             }
-            walk.next(at);
-        }
 #pragma unroll
-        for (int k = 0; k < AtOnce; ++k) {
-            if (places[k].slot < slots) {
-                make(places[k], loaded[k]);
+            for (int k = 0; k < AtOnce; ++k) {
+                if (places[k] < end) {
+                    store((unsigned)places[k], are_there[k], loaded[k]);
+                }
             }
         }
     }
-}
+};
 
-// Where a unit of a pixel (height, width, channels) of an image lies.
+// Where the thread's unit of the first pixel of an image lies.
 template <class Mode>
-DEVICE_INLINE const typename Mode::Element *pixel_address(const void *images, int image, int row, int column, int height, int width,
-                                                          int channels, int channel) {
-    return static_cast<const typename Mode::Element *>(images) + (long long)image * (height * width * channels) +
-           (row * width + column) * channels + channel;
+DEVICE_INLINE const unsigned char *first_pixel_of(const void *images, int image, int pixels, int channels, int channel) {
+    return static_cast<const unsigned char *>(images) +
+           ((long long)image * (pixels * channels) + channel) * (int)sizeof(typename Mode::Element);
 }
-
-// Rows of the tall image that this tile, and no other, is to leave: from the first one after the zeros on.
-struct OwnedSlots {
-    int first, end;
-
-    DEVICE_INLINE OwnedSlots(const Convolution &c, const TileRows &rows) : first(rows.first == 0 ? 0 : c.padding), end(c.slots) {
-        if (rows.first + rows.count < c.samples * c.out_height) {
-            end = TileRows::slot_of(c, rows.first + rows.count) + c.padding - rows.first_slot;
-        }
-    }
-};
 
 // The activation of the layer before.
 template <class Mode> struct ActivatedInput {
     const PreviousLayer &layer;
 
-    DEVICE_INLINE void fill(const Convolution &c, const TileRows &rows, int chunk, unsigned char *planes) const {
-        if (layer.makes) {
-            make(c, rows, chunk, planes);
-        } else {
-            read(c, rows.first_slot, rows.slots, chunk * chunk_channels<Mode>, units_of_chunk, planes);
+    DEVICE_INLINE void fill(const TallRows &rows, int first_channel, int units, unsigned char *planes) const {
+        const UnitOfThread<Mode> unit(first_channel, units);
+        const bool exists = unit.channel < rows.channels;
+        Values<Mode::of_unit> scale = {}, shift = {};
+        if (exists) {
+            scale = layer.affine.scales<Mode::of_unit>(unit.channel).times(layer.keep_scale);
+            shift = layer.affine.shifts<Mode::of_unit>(unit.channel).times(layer.keep_scale);
         }
-    }
-
-    // Of y, or of what is marked already.
-    DEVICE_INLINE void read(const Convolution &c, int first_slot, int slots, int first_channel, int units, unsigned char *planes) const {
-        const UnitOf unit(first_channel, units);
-        const Coefficients of(layer.affine, unit.channel, c.channels);
-        const Walk walk(c.by_width(), c.by_period(), unit.pixels_at_once);
-        unsigned char *to = place(c, planes, unit);
-        const auto exists = [&](const Cursor &at) { return of.exist && at.row >= c.padding && at.image < c.samples; };
-        for_pixels<4, Unit>(
-            walk, walk.begin(first_slot, unit.first_pixel), slots,
-            [&](const Cursor &at, Unit &y) {
-                if (exists(at)) {
-                    y = load_unit(
-                        pixel_address<Mode>(layer.y, at.image, at.row - c.padding, at.column, c.height, c.width, c.channels, unit.channel));
-                }
-            },
-            [&](const Cursor &at, const Unit &y) {
-                store_unit(to + (unsigned)(at.slot * c.pitch() + at.column) * 16,
-                           exists(at) ? activate<Mode>(y, of.scale, of.shift, layer.dropout.keep_scale) : Unit{{0, 0, 0, 0}});
+        PixelWalk walk(rows, rows.channels * (int)sizeof(typename Mode::Element), unit.first_pixel, unit.pixels_at_once);
+        const unsigned char *y = first_pixel_of<Mode>(layer.y, walk.first_image, rows.height * rows.width, rows.channels, unit.channel);
+        unsigned char *to = planes + unit.place(rows);
+        walk.template all<4>(
+            exists, [&](int from) { return load_unit(y + from); },
+            [&](unsigned place, bool is_there, const Unit &marked) {
+                store_unit(to + place, is_there ? activate<Mode>(marked, scale, shift, layer.drops) : Unit{{0, 0, 0, 0}});
             });
     }
-
-  private:
-    using Channels = Values<Mode::of_unit>;
-    using UnitOf = UnitOfThread<Mode>;
-
-    struct Coefficients {
-        Channels scale, shift;
-        bool exist;
-
-        DEVICE_INLINE Coefficients(const Affine &affine, int channel, int channels) : scale{}, shift{}, exist(channel < channels) {
-            if (exist) {
-                scale = affine.scales<Mode::of_unit>(channel);
-                shift = affine.shifts<Mode::of_unit>(channel);
-            }
-        }
-    };
-
-    DEVICE_INLINE static unsigned char *place(const Convolution &c, unsigned char *planes, const UnitOf &unit) {
-        return planes + (unsigned)(unit.number * c.plane + c.padding) * 16;
-    }
-
-    struct Quad {
-        Unit of[4];
-        unsigned row; // of the dataset
-    };
-
-    DEVICE_INLINE void make(const Convolution &c, const TileRows &rows, int chunk, unsigned char *planes) const {
-        const UnitOf unit(chunk * chunk_channels<Mode>, units_of_chunk);
-        const Coefficients of(layer.affine, unit.channel, c.channels);
-        const Walk walk(c.by_width(), c.by_period(), unit.pixels_at_once);
-        const OwnedSlots owned(c, rows);
-        const bool pools = layer.full_height > 0, drops = layer.dropout.threshold > 0;
-        const int *order = drops ? device_pointer<const int>(layer.state->order) : nullptr;
-        const unsigned first_row = drops ? layer.state->first : 0, rows_of_order = drops ? layer.state->rows : 1,
-                       epoch = drops ? layer.state->epoch : 0;
-        const int height = pools ? layer.full_height : c.height, width = pools ? layer.full_width : c.width;
-        unsigned char *to = place(c, planes, unit);
-        for_pixels<1, Quad>(
-            walk, walk.begin(rows.first_slot, unit.first_pixel), rows.slots,
-            [&](const Cursor &at, Quad &y) {
-                if (of.exist && at.row >= c.padding && at.image < c.samples) {
-                    const int row = at.row - c.padding;
-                    const auto *first = pixel_address<Mode>(layer.y, at.image, pools ? 2 * row : row, pools ? 2 * at.column : at.column,
-                                                            height, width, c.channels, unit.channel);
-                    y.of[0] = load_unit(first);
-                    y.row = drops ? (unsigned)dataset_row(order, rows_of_order, first_row + (unsigned)at.image) : 0;
-                    if (pools) {
-                        y.of[1] = load_unit(first + c.channels);
-                        y.of[2] = load_unit(first + width * c.channels);
-                        y.of[3] = load_unit(first + width * c.channels + c.channels);
-                    }
-                }
-            },
-            [&](const Cursor &at, const Quad &y) {
-                Unit made = {{0, 0, 0, 0}};
-                if (of.exist && at.row >= c.padding && at.image < c.samples) {
-                    const int row = at.row - c.padding, element = (row * c.width + at.column) * c.channels + unit.channel;
-                    const Unit marked = marked_unit<Mode>(pools ? pooled_unit<Mode>(y.of, of.scale) : y.of[0], layer.dropout,
-                                                          (unsigned)element, y.row, epoch);
-                    if (layer.marked && blockIdx.y == 0 && at.slot >= owned.first && at.slot < owned.end) {
-                        store_unit(static_cast<typename Mode::Element *>(layer.marked) +
-                                       (long long)at.image * (c.height * c.width * c.channels) + element,
-                                   marked);
-                    }
-                    made = activate<Mode>(marked, of.scale, of.shift, layer.dropout.keep_scale);
-                }
-                store_unit(to + (unsigned)(at.slot * c.pitch() + at.column) * 16, made);
-            });
-    }
-};
-
-// Rows of a tall image of dY, `above` of each image being zeros, and where their pixels lie: `left` positions further on.
-struct GradientRows {
-    int samples, height, width, channels;
-    Divisor by_width, by_period;
-    int pitch, plane, first_slot, slots, above, left;
 };
 
 // dY of a layer on the way back.
 template <class Mode> struct GradientInput {
     const GradientLayer &layer;
 
-    DEVICE_INLINE void fill(const Convolution &c, const TileRows &rows, int chunk, unsigned char *planes) const {
-        const GradientRows all = {c.samples, c.height, c.width,         c.channels, c.by_width(), c.by_period(),
-                                  c.pitch(), c.plane,  rows.first_slot, rows.slots, c.padding,    c.padding};
-        fill(all, chunk * chunk_channels<Mode>, units_of_chunk, planes);
-    }
-
-    DEVICE_INLINE void fill(const GradientRows &c, int first_channel, int units, unsigned char *planes) const {
-        const UnitOfThread<Mode> unit(first_channel, units);
+    DEVICE_INLINE void fill(const TallRows &rows, int first_channel, int units, unsigned char *planes) const {
+        const UnitOf unit(first_channel, units);
         Channels a = {}, b = {}, constant = {};
-        if (unit.channel < c.channels) {
+        if (unit.channel < rows.channels) {
             a = layer.affine.scales<Mode::of_unit>(unit.channel);
             b = Affine::of<Mode::of_unit>(layer.affine.from_y, unit.channel, 0);
             constant = Affine::of<Mode::of_unit>(layer.affine.constant, unit.channel, 0);
         }
-        unsigned char *to = planes + (unsigned)(unit.number * c.plane + c.left) * 16;
+        unsigned char *to = planes + unit.place(rows);
         if (layer.pools) {
-            pooled(c, unit, a, b, constant, to);
+            pooled(rows, unit, a, b, constant, to);
         } else {
-            plain(c, unit, a, b, constant, to);
+            PixelWalk walk(rows, rows.channels * (int)sizeof(Element), unit.first_pixel, unit.pixels_at_once);
+            const int pixels = rows.height * rows.width;
+            const unsigned char *y = first_pixel_of<Mode>(layer.y, walk.first_image, pixels, rows.channels, unit.channel),
+                                *du = first_pixel_of<Mode>(layer.du, walk.first_image, pixels, rows.channels, unit.channel);
+            walk.template all<3>(
+                unit.channel < rows.channels, [&](int from) { return Pair{load_unit(y + from), load_unit(du + from)}; },
+                [&](unsigned place, bool is_there, const Pair &pair) {
+                    store_unit(to + place, is_there ? gradient(pair.y, pair.du, a, b, constant) : Unit{{0, 0, 0, 0}});
+                });
         }
     }
 
   private:
+    using Element = typename Mode::Element;
     using Channels = Values<Mode::of_unit>;
     using UnitOf = UnitOfThread<Mode>;
 
@@ -236,77 +178,64 @@ template <class Mode> struct GradientInput {
         return Mode::operand(out);
     }
 
-    DEVICE_INLINE void plain(const GradientRows &c, const UnitOf &unit, const Channels &a, const Channels &b, const Channels &constant,
-                             unsigned char *to) const {
-        const Walk walk(c.by_width, c.by_period, unit.pixels_at_once);
-        const auto exists = [&](const Cursor &at) {
-            return unit.channel < c.channels && at.row >= c.above && at.row < c.above + c.height && at.image < c.samples;
-        };
-        for_pixels<3, Pair>(
-            walk, walk.begin(c.first_slot, unit.first_pixel), c.slots,
-            [&](const Cursor &at, Pair &pair) {
-                if (exists(at)) {
-                    pair.y = load_unit(
-                        pixel_address<Mode>(layer.y, at.image, at.row - c.above, at.column, c.height, c.width, c.channels, unit.channel));
-                    pair.du = load_unit(
-                        pixel_address<Mode>(layer.du, at.image, at.row - c.above, at.column, c.height, c.width, c.channels, unit.channel));
-                }
-            },
-            [&](const Cursor &at, const Pair &pair) {
-                store_unit(to + (unsigned)(at.slot * c.pitch + at.column) * 16,
-                           exists(at) ? gradient(pair.y, pair.du, a, b, constant) : Unit{{0, 0, 0, 0}});
-            });
-    }
-
     struct Quad {
         Unit y[4], du;
     };
 
     // Two rows of two pixels at a time; the gradient goes to the first maximum, what batch norm adds goes everywhere. Of an odd size, the
     // last row and column have no pooled pixel.
-    DEVICE_INLINE void pooled(const GradientRows &c, const UnitOf &unit, const Channels &a, const Channels &b, const Channels &constant,
+    DEVICE_INLINE void pooled(const TallRows &rows, const UnitOf &unit, const Channels &a, const Channels &b, const Channels &constant,
                               unsigned char *to) const {
-        const int pairs = (c.height + 1) / 2, period = c.by_period.divisor, last = c.first_slot + c.slots - 1;
-        const int image = c.by_period.quotient(c.first_slot), row = c.first_slot - image * period - c.above;
-        const int last_image = c.by_period.quotient(last), last_row = last - last_image * period - c.above;
-        const int first_pair = image * pairs + (row < 0 ? 0 : smaller(row / 2, pairs)),
-                  end = last_image * pairs + (last_row < 0 ? 0 : smaller(last_row / 2 + 1, pairs));
-        const Walk walk({(c.width + 1) / 2, layer.pair_width_factor}, {pairs, layer.pairs_factor}, unit.pixels_at_once);
-        const auto exists = [&](const Cursor &at) { return unit.channel < c.channels && at.image < c.samples; };
-        const auto inside = [&](const Cursor &at, int k) { return 2 * at.row + k / 2 < c.height && 2 * at.column + k % 2 < c.width; };
-        for_pixels<1, Quad>(
-            walk, walk.begin(first_pair, unit.first_pixel), end - first_pair,
-            [&](const Cursor &at, Quad &quad) {
-                if (exists(at)) {
-                    const auto *first =
-                        pixel_address<Mode>(layer.y, at.image, 2 * at.row, 2 * at.column, c.height, c.width, c.channels, unit.channel);
-#pragma unroll
-                    for (int k = 0; k < 4; ++k) {
-                        quad.y[k] = inside(at, k) ? load_unit(first + (k / 2 * c.width + k % 2) * c.channels) : Unit{{0, 0, 0, 0}};
-                    }
-                    quad.du = inside(at, 3) ? load_unit(pixel_address<Mode>(layer.du, at.image, at.row, at.column, c.height / 2,
-                                                                            c.width / 2, c.channels, unit.channel))
-                                            : Unit{{0, 0, 0, 0}};
+        const int bytes = rows.channels * (int)sizeof(Element), row_bytes = rows.width * bytes, row_place = rows.pitch * 16;
+        const int pairs = (rows.height + 1) / 2, pooled_width = rows.width / 2, period = rows.by_period.divisor;
+        const int first_image = rows.by_period.quotient(rows.first_slot), first_row = rows.first_slot - first_image * period - rows.above;
+        const Walk walk({(rows.width + 1) / 2, layer.pair_width_factor}, {pairs, layer.pairs_factor}, unit.pixels_at_once);
+        const Distances in_plane = {32, 2 * row_place, period * row_place}, in_y = {2 * bytes, 2 * row_bytes, rows.height * row_bytes},
+                        in_du = {bytes, pooled_width * bytes, rows.height / 2 * pooled_width * bytes};
+        const Walk::Stride place = walk.stride(in_plane), from_y = walk.stride(in_y), from_du = walk.stride(in_du);
+        const Walk::Place begin = walk.begin(first_row < 0 ? 0 : smaller(first_row / 2, pairs), unit.first_pixel);
+        int row = begin.row, column = begin.column, at = begin.bytes(in_plane) - first_row * row_place, at_y = begin.bytes(in_y),
+            at_du = begin.bytes(in_du);
+        const unsigned char *y = first_pixel_of<Mode>(layer.y, first_image, rows.height * rows.width, rows.channels, unit.channel),
+                            *du = first_pixel_of<Mode>(layer.du, first_image, rows.height / 2 * pooled_width, rows.channels, unit.channel);
+        const int end = rows.end_of(rows.slots), end_of_existing = rows.end_of(rows.existing_slots());
+        while (at < end) {
+            const bool in_channels = unit.channel < rows.channels, in_batch = at < end_of_existing, exists = in_channels & in_batch;
+            const bool has_right = 2 * column + 1 < rows.width, has_below = 2 * row + 1 < rows.height, has_all = has_right & has_below;
+            Quad quad = {};
+            if (exists) {
+                quad.y[0] = load_unit(y + at_y);
+                if (has_right) {
+                    quad.y[1] = load_unit(y + at_y + bytes);
                 }
-            },
-            [&](const Cursor &at, const Quad &quad) {
-                Unit given[4];
-                given_to_first_best<Mode>(quad.y, a, quad.du, given);
-                const int slot = at.image * period + c.above + 2 * at.row - c.first_slot;
-#pragma unroll
-                for (int k = 0; k < 4; ++k) {
-                    if (inside(at, k) && slot + k / 2 >= 0 && slot + k / 2 < c.slots) {
-                        store_unit(to + (unsigned)((slot + k / 2) * c.pitch + 2 * at.column + k % 2) * 16,
-                                   exists(at) ? gradient(quad.y[k], given[k], a, b, constant) : Unit{{0, 0, 0, 0}});
-                    }
+                if (has_below) {
+                    quad.y[2] = load_unit(y + at_y + row_bytes);
                 }
-            });
+                if (has_all) {
+                    quad.y[3] = load_unit(y + at_y + row_bytes + bytes);
+                    quad.du = load_unit(du + at_du);
+                }
+            }
+            Unit given[4];
+            given_to_first_best<Mode>(quad.y, a, quad.du, given);
+#pragma unroll
+            for (int k = 0; k < 4; ++k) {
+                const int place_of_pixel = at + k / 2 * row_place + k % 2 * 16;
+                if ((unsigned)place_of_pixel < (unsigned)end && (k % 2 == 0 || has_right) && (k / 2 == 0 || has_below)) {
+                    store_unit(to + (unsigned)place_of_pixel, exists ? gradient(quad.y[k], given[k], a, b, constant) : Unit{{0, 0, 0, 0}});
+                }
+            }
+            const Walk::Ends ends = walk.next(row, column);
+            ends.add(at, place);
+            ends.add(at_y, from_y);
+            ends.add(at_du, from_du);
+        }
         // Rows of zeros before, between and after images.
-        for (int next = image; next <= last_image + 1; ++next) {
-            const int end_of_zeros = next * period + c.above - c.first_slot, zeros = period - c.height;
+        const int zeros = period - rows.height;
+        for (int end_of_zeros = -first_row; end_of_zeros - zeros < rows.slots; end_of_zeros += period) {
             for (int slot = end_of_zeros - zeros; slot < end_of_zeros; ++slot) {
-                for (int column = unit.first_pixel; slot >= 0 && slot < c.slots && column < c.width; column += unit.pixels_at_once) {
-                    store_unit(to + (unsigned)(slot * c.pitch + column) * 16, {{0, 0, 0, 0}});
+                for (int c = unit.first_pixel; slot >= 0 && slot < rows.slots && c < rows.width; c += unit.pixels_at_once) {
+                    store_unit(to + (unsigned)(slot * rows.pitch + c) * 16, {{0, 0, 0, 0}});
                 }
             }
         }

@@ -29,16 +29,15 @@ template <class Mode> struct WindowTile {
             tile[i] = {};
         }
         __syncthreads();
-        const Walk walk(c.by_width(), c.by_period(), conv_threads);
-        for_pixels<4, Element>(
-            walk, walk.begin(first_slot, (int)threadIdx.x), slots,
-            [&](const Cursor &at, Element &value) {
-                const bool exists = at.row >= c.padding && at.image < c.samples;
-                value = exists
-                            ? static_cast<const Element *>(x)[((long long)at.image * c.height + at.row - c.padding) * c.width + at.column]
-                            : Element{};
-            },
-            [&](const Cursor &at, const Element &value) { tile[at.slot * c.pitch() + c.padding + at.column] = rounded(value); });
+        const TallRows rows = {c.samples, c.height,     c.width,       1,          c.padding, c.padding, c.pitch(),
+                               0,         c.by_width(), c.by_period(), first_slot, slots};
+        PixelWalk walk(rows, sizeof(Element), (int)threadIdx.x, conv_threads);
+        const Element *images = static_cast<const Element *>(x) + (long long)walk.first_image * (c.height * c.width);
+        walk.template all<4>(
+            true, [&](int from) { return *reinterpret_cast<const Element *>(reinterpret_cast<const unsigned char *>(images) + from); },
+            [&](unsigned place, bool is_there, const Element &value) {
+                tile[place / 16 + c.padding] = is_there ? rounded(value) : Element{};
+            });
     }
 
     // As an operand of products.
@@ -144,7 +143,7 @@ template <class Mode> DEVICE_INLINE void first_forward(const FirstForward &p) {
                     }
                     auto *to =
                         static_cast<typename Mode::Element *>(p.y) + ((long long)rows.first * c.out_width + pixel) * c.outs + channel;
-                    y = store_eight<Mode>(to, y);
+                    store_eight<Mode>(to, y);
                     of_tile.add(y, y);
                 }
             }
@@ -171,8 +170,7 @@ template <class Mode> DEVICE_INLINE void first_backward_weights(const FirstBackw
     for (int i = (int)threadIdx.x; i < c.plane; i += conv_threads) {
         windows.tile[i] = {};
     }
-    GradientRows of_dy = {c.samples, c.out_height, c.out_width, c.outs, c.by_out_width(), c.by_period(), c.pitch(), c.plane,
-                          0,         c.rows,       0,           0};
+    TallRows of_dy = {c.samples, c.out_height, c.out_width, c.outs, 0, 0, c.pitch(), c.plane, c.by_out_width(), c.by_period(), 0, c.rows};
     const int used = (c.taps() + 7) / 8, fragments = (outs + 15) / 16;
     int offsets[tiles];
 #pragma unroll

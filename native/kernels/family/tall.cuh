@@ -47,39 +47,73 @@ struct Convolution {
     DEVICE_INLINE unsigned plane_bytes() const { return (unsigned)plane * 16; }
 };
 
-// A pixel of the tall image on the way through those that a thread fills.
-struct Cursor {
-    int slot, column; // slot: row of the block's
-    int image, row;   // row: of the image with the rows of zeros before it
+// Rows of a tall image that a block fills. Pixels of an image begin `above` rows after its first one, and `left` positions after the first
+// position of a row.
+struct TallRows {
+    int samples, height, width, channels, above, left, pitch, plane;
+    Divisor by_width, by_period;
+    int first_slot, slots;
+
+    // Bytes of a plane from the first pixel of these rows to the end of so many slots.
+    DEVICE_INLINE int end_of(int slots) const { return slots * pitch * 16; }
+    DEVICE_INLINE int existing_slots() const { return smaller(slots, samples * by_period.divisor - first_slot); }
 };
 
-// The pixels of rows of an image that are `step` apart, from the first one of this thread.
+// How far it is, in bytes of something, to the next column, row and image.
+struct Distances {
+    int column, row, image;
+};
+
+// The way of a thread through images of rows of columns, some columns at a time: no division once it has begun.
 struct Walk {
-    Divisor by_width, by_period;
-    int down, right; // the step
+    Divisor by_width, by_height;
+    int right, down, images; // a step
 
-    DEVICE_INLINE Walk(const Divisor &width, const Divisor &period, int step)
-        : by_width{here(width.divisor), width.factor}, by_period{here(period.divisor), period.factor}, down(by_width.quotient(step)),
-          right(step - down * by_width.divisor) {}
-
-    DEVICE_INLINE Cursor begin(int first_slot, int pixel) const {
-        const int slot = by_width.quotient(pixel), row = first_slot + slot, image = by_period.quotient(row);
-        return {slot, pixel - slot * by_width.divisor, image, row - image * by_period.divisor};
+    DEVICE_INLINE Walk(const Divisor &width, const Divisor &height, int step)
+        : by_width{here(width.divisor), width.factor}, by_height{here(height.divisor), height.factor} {
+        const int rows = by_width.quotient(step);
+        right = step - rows * by_width.divisor, images = by_height.quotient(rows), down = rows - images * by_height.divisor;
     }
 
-    DEVICE_INLINE void next(Cursor &at) const {
-        int rows = down;
-        at.column += right;
-        if (at.column >= by_width.divisor) {
-            at.column -= by_width.divisor;
-            ++rows;
+    struct Place {
+        int image, row, column;
+
+        DEVICE_INLINE int bytes(const Distances &to) const { return image * to.image + row * to.row + column * to.column; }
+    };
+
+    // After so many columns in so many rows.
+    DEVICE_INLINE Place begin(int rows, int columns) const {
+        const int further = by_width.quotient(columns), row = rows + further, image = by_height.quotient(row);
+        return {image, row - image * by_height.divisor, columns - further * by_width.divisor};
+    }
+
+    // What a step adds: always, where a row ends, where an image ends.
+    struct Stride {
+        int step, end_of_row, end_of_image;
+    };
+
+    DEVICE_INLINE Stride stride(const Distances &to) const {
+        return {Place{images, down, right}.bytes(to), to.row - by_width.divisor * to.column, to.image - by_height.divisor * to.row};
+    }
+
+    struct Ends {
+        bool of_row, of_image;
+
+        DEVICE_INLINE void add(int &at, const Stride &stride) const {
+            at += of_row ? stride.step + stride.end_of_row : stride.step;
+            at += of_image ? stride.end_of_image : 0;
         }
-        at.slot += rows;
-        at.row += rows;
-        while (at.row >= by_period.divisor) {
-            at.row -= by_period.divisor;
-            ++at.image;
-        }
+    };
+
+    DEVICE_INLINE Ends next(int &row, int &column) const {
+        Ends ends;
+        column += right;
+        ends.of_row = column >= by_width.divisor;
+        column -= ends.of_row ? by_width.divisor : 0;
+        row += ends.of_row ? down + 1 : down;
+        ends.of_image = row >= by_height.divisor;
+        row -= ends.of_image ? by_height.divisor : 0;
+        return ends;
     }
 };
 

@@ -5,7 +5,7 @@ using CudnnDigits.Model;
 namespace CudnnDigits.Cuda.Fused;
 
 /// <summary>
-/// From the last convolution's output, (N, H, W, C), to what the dense layers read, and back from their gradient, for n samples. Channels
+/// From a convolution's output, (N, H, W, C), to what the next layer reads, and back from its gradient, for n samples. Channels
 /// are a multiple of eight, at most 256. A thread has sixteen bytes of them.
 /// </summary>
 internal sealed class Features
@@ -32,12 +32,12 @@ internal sealed class Features
     public long Sums { get; }
 
     /// <summary>
-    /// z = dropout(relu(scale · y + shift)), of the greatest in each 2×2 window where it pools. marked, for <see cref="Backward"/>: y of
-    /// those, with marks where dropout took them; a prediction needs none.
+    /// z = dropout(relu(scale · y + shift)), of the greatest in each 2×2 window where it pools. marked: y of those, with marks where dropout
+    /// took them, for the next convolution and <see cref="Backward"/>. Either may be left out.
     /// </summary>
-    public void Forward(DeviceTensor state, DeviceTensor y, in Affine affine, DeviceTensor? marked, DeviceTensor z, in Dropout dropout) =>
+    public void Forward(DeviceTensor state, DeviceTensor y, in Affine affine, DeviceTensor? marked, DeviceTensor? z, in Dropout dropout) =>
         _session.Launch(_session.FamilyKernels, ForwardKernel + _session.KernelSuffix, (_blocks, 1), new FeaturesForward(
-            state.Address, y.Holding((long)_n * _y.Size, _session.ActivationType), affine, marked is { } marks ? Of(marks) : 0, Of(z),
+            state.Address, y.Holding((long)_n * _y.Size, _session.ActivationType), affine, OrNone(marked), OrNone(z),
             dropout, _n, _y.H, _y.W, _y.C, _pools ? 1u : 0, _session.Precision == Precision.Tf32 ? 1u : 0));
 
     /// <summary>du, the gradient before ReLU and dropout; and the gradients of batch norm's parameters, or of the bias.</summary>
@@ -59,6 +59,8 @@ internal sealed class Features
         int rowsOfBlock = KernelSource.Family.Block(kernel + _session.KernelSuffix).Threads / units;
         return Math.Clamp((_rows + rowsOfBlock - 1) / rowsOfBlock, 1, Math.Max(most, 1));
     }
+
+    private nint OrNone(DeviceTensor? features) => features is { } some ? Of(some) : 0;
 
     private nint Of(DeviceTensor features) => features.Holding((long)_rows * _y.C, _session.ActivationType);
 }

@@ -12,7 +12,7 @@ internal sealed class TileConvolutions
     private readonly CudaSession _session;
     private readonly TileNetwork _net;
     private readonly Layer[] _layers;
-    private readonly Features? _features; // where there are convolutions
+    private readonly Features[] _ends; // of each layer
     private readonly ulong _seed;
     private readonly int _n, _multiprocessors, _elementBytes;
 
@@ -22,7 +22,7 @@ internal sealed class TileConvolutions
         (_multiprocessors, _elementBytes) = (session.Multiprocessors, (int)session.ActivationType);
         _ = session.FamilyKernels; // loaded now: not while something is captured
         _layers = [.. net.Layers.Select(Plan)];
-        _features = net.Layers is [.., { } last] ? new Features(session, last.Output, last.Plan.Pool is not null, n) : null;
+        _ends = [.. net.Layers.Select(layer => new Features(session, layer.Output, layer.Plan.Pool is not null, n))];
 
         Layer Plan(TileLayer layer) => layer.Plan.Input.C == 1
             ? new(layer, TileShape.First(layer.Plan, n), default, TileShape.FirstBackwardWeights(layer.Plan, n, _elementBytes))
@@ -57,27 +57,26 @@ internal sealed class TileConvolutions
             }
             else
             {
-                TileLayer before = _layers[i - 1].Of;
                 Launch($"conv_forward_{shape.WidthOfBlock}", Grid(shape), shape.SharedBytes, new TileForward(
-                    shape, Before(before, state, training), layer.W.Address, Of(layer.Y), norm));
+                    shape, Before(_layers[i - 1].Of, training), layer.W.Address, Of(layer.Y), norm));
             }
-        }
 
-        if (_features is not null)
-        {
-            TileLayer last = _net.Layers[^1];
-            _features.Forward(
-                state, last.Y, last.Affine, training && last.IsMarked ? last.Marked : null, _net.Features, last.Dropout(_seed, training));
+            bool isLast = i == _layers.Length - 1, marks = layer.IsChanged(training) && (training || !isLast);
+            if (isLast || marks)
+            {
+                _ends[i].Forward(
+                    state, layer.Y, layer.Affine, marks ? layer.Marked : null, isLast ? _net.Features : null,
+                    layer.Dropout(_seed, training));
+            }
         }
     }
 
     /// <summary>Gradients of all parameters of the convolutions, from the gradient of the features.</summary>
     public void Backward(DeviceTensor dFeatures)
     {
-        if (_features is not null)
+        if (_net.Layers is [.., { } last])
         {
-            TileLayer last = _net.Layers[^1];
-            _features.Backward(
+            _ends[^1].Backward(
                 dFeatures, last.Marked, last.Affine, last.Du, last.Gradients(_net.Buffers, _n), last.Dropout(_seed, true).KeepScale);
         }
 
@@ -101,7 +100,7 @@ internal sealed class TileConvolutions
                     int groups = (weights.Outs + 63) / 64 * ((weights.Channels + 31) / 32) * ((weights.Side * weights.Side + 8) / 9);
                     (int X, int Y) grid = WeightGrid(weights, groups, 2, 1);
                     Launch("conv_backward_weights", grid, weights.Plane * 96 * _elementBytes, new TileBackwardWeights(
-                        weights, layer.Gradient, Made(_layers[i - 1].Of), _net.Buffers.PartialWeights.Address));
+                        weights, layer.Gradient, Before(_layers[i - 1].Of, training: true), _net.Buffers.PartialWeights.Address));
                     AddUp(layer, grid.X);
                 }
             }
@@ -116,18 +115,13 @@ internal sealed class TileConvolutions
         }
     }
 
-    /// <summary>How the next convolution finds a layer: what is pooled or dropped is made by it.</summary>
-    private PreviousLayer Before(TileLayer layer, DeviceTensor state, bool training)
+    /// <summary>How the next convolution finds a layer.</summary>
+    private PreviousLayer Before(TileLayer layer, bool training)
     {
-        bool makes = layer.Plan.Pool is not null || (training && layer.Plan.Dropout is not null);
+        Dropout dropout = layer.Dropout(_seed, training);
         return new PreviousLayer(
-            Of(layer.Y), layer.Affine, training && layer.IsMarked ? Of(layer.Marked) : 0, state.Address, layer.Dropout(_seed, training),
-            layer.Plan.Pool is null ? 0 : layer.Output.H, layer.Plan.Pool is null ? 0 : layer.Output.W, makes ? 1u : 0);
+            Of(layer.IsChanged(training) ? layer.Marked : layer.Y), layer.Affine, dropout.KeepScale, dropout.Threshold > 0 ? 1u : 0);
     }
-
-    /// <summary>The same once that is made.</summary>
-    private PreviousLayer Made(TileLayer layer) =>
-        new(Of(layer.Marked), layer.Affine, 0, 0, layer.Dropout(_seed, training: true), 0, 0, 0);
 
     private (int X, int Y) Grid(TileShape shape) => shape.Grid(_multiprocessors, shape.WidthOfBlock == 32 ? 3 : 2, shape.Groups);
 

@@ -1,12 +1,9 @@
-using CudnnDigits.Cuda.Common;
-
 namespace CudnnDigits.Cuda.Fused;
 
 // The parameters of the kernels in native/kernels/family, with the fields of the kernels' own structs. Addresses are nint.
 
 /// <summary>The layer before a convolution; in fill.cuh.</summary>
-internal readonly record struct PreviousLayer(
-    nint Y, Affine Affine, nint Marked, nint State, Dropout Dropout, int FullHeight, int FullWidth, uint Makes);
+internal readonly record struct PreviousLayer(nint Y, Affine Affine, float KeepScale, uint Drops);
 
 /// <summary>A layer on the way back; in fill.cuh.</summary>
 internal readonly record struct GradientLayer(

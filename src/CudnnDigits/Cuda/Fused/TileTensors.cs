@@ -23,7 +23,7 @@ internal sealed class TileLayer
         Output = plan.Conv.Infer(plan.Input);
         Pooled = plan.Pool?.Infer(Output) ?? Output;
         Y = arena.Reserve(batch * Output.Size, type);
-        Marked = IsMarked ? arena.Reserve(training ? batch * Pooled.Size : 0, type) : Y;
+        Marked = IsMarked ? arena.Reserve(IsChanged(training) ? batch * Pooled.Size : 0, type) : Y;
         Du = arena.Reserve(training ? batch * Pooled.Size : 0, type);
         W = parameters.Operand(plan.Conv.WeightName);
         DW = training ? parameters.Gradient(plan.Conv.WeightName) : default;
@@ -52,6 +52,9 @@ internal sealed class TileLayer
     public Shape Pooled { get; }
 
     public bool IsMarked => Plan.Pool is not null || Plan.Dropout is not null;
+
+    /// <summary>Whether what follows reads Marked instead of Y.</summary>
+    public bool IsChanged(bool training) => Plan.Pool is not null || (training && IsMarked);
 
     public bool HasNorm => _norm is not null;
 
