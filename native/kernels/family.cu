@@ -1,4 +1,5 @@
 // Convolutional and dense layers fused with all that lies between them, for every network and precision: mma.sync, on GPUs from sm_80 on.
+// Instructions that only some GPUs or one precision have stand behind "//@name " in the PTX: KernelSource.Switches has these names.
 #include "family/conv_backward_data.cu"
 #include "family/conv_backward_weights.cu"
 #include "family/conv_forward.cu"

@@ -123,19 +123,23 @@ public class FusedNetworkTests
         Assert.InRange(Math.Sqrt(error / ofLayered), 0, 1.5);
     }
 
-    /// <summary>Two epochs of two steps, of three samples and of two: captured or not, and gone on with from what was saved.</summary>
+    /// <summary>
+    /// Two epochs of two steps, of three samples and of two: captured or not, kernels overlapped or not, and gone on with from what was
+    /// saved.
+    /// </summary>
     [Theory]
     [InlineData("odd", Precision.Bf16)]
     [InlineData("seven", Precision.Tf32)]
     [InlineData("seven", Precision.Fp32)]
-    public void Steps_are_the_same_bits_captured_eager_and_resumed(string name, Precision precision)
+    public void Steps_are_the_same_bits_captured_eager_overlapped_and_resumed(string name, Precision precision)
     {
         NetworkSpec network = Find(name);
         float[] captured = Bits(graph: true, resume: false);
         Assert.Equal(captured, Bits(graph: false, resume: false));
         Assert.Equal(captured, Bits(graph: true, resume: true));
+        Assert.Equal(captured, Bits(graph: true, resume: false, overlap: false));
 
-        float[] Bits(bool graph, bool resume)
+        float[] Bits(bool graph, bool resume, bool overlap = true)
         {
             NetworkWeights weights = Initializer.Create(network, 5);
             OptimizerState optimizer = new(network);
@@ -150,6 +154,7 @@ public class FusedNetworkTests
                         Precision = precision,
                         Deterministic = true,
                         CudaGraph = graph,
+                        Overlap = overlap,
                         Kernels = CudaKernels.Fused
                     });
                     backend.Load(weights, optimizer);

@@ -128,6 +128,34 @@ public partial class KernelTests
             name => Assert.Contains(name.Replace("_f32", "_bf16", StringComparison.Ordinal), entries));
     }
 
+    [Theory]
+    [InlineData("8.0", Precision.Tf32, "", "7.5", "sm_80")]
+    [InlineData("8.9", Precision.Fp32, "fp32", "7.5", "sm_80")]
+    [InlineData("9.0", Precision.Bf16, "sm_90 sm_90a", "8.0", "sm_90a")]
+    [InlineData("9.0", Precision.Fp32, "sm_90 sm_90a fp32", "8.0", "sm_90a")]
+    [InlineData("12.0", Precision.Tf32, "sm_90", "8.0", "sm_90")]
+    public void What_stands_behind_a_switch_is_code_where_it_is_chosen(
+        string capability, Precision precision, string switches, string version, string target)
+    {
+        string[] chosen = KernelSource.Switches(Version.Parse(capability), precision);
+        Assert.Equal(switches, string.Join(' ', chosen));
+        KernelSource source = KernelSource.Family.With(chosen);
+        Assert.Equal((version, target), (source.Version, source.Target));
+        Assert.Equal(KernelSource.Family.Kernels, source.Kernels);
+        string[] before = Lines(KernelSource.Family), after = Lines(source);
+        Assert.Equal(before.Length, after.Length);
+        Assert.Equal(chosen.Contains("sm_90"), after.Contains("\tgriddepcontrol.wait;"));
+        for (int i = 0; i < before.Length; i++)
+        {
+            string[] parts = before[i].Split("//@");
+            string expected = parts[0] + string.Concat(parts.Skip(1).Select(part =>
+                chosen.Contains(part.Split(' ')[0]) ? part[(part.IndexOf(' ', StringComparison.Ordinal) + 1)..] : "//@" + part));
+            Assert.True(expected == after[i] || i < 3, after[i]); // the header has been compared
+        }
+
+        static string[] Lines(KernelSource source) => Encoding.UTF8.GetString(source.Image).Split('\n');
+    }
+
     private static KernelSource Source(string module) =>
         module switch
         {

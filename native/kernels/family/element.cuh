@@ -238,16 +238,11 @@ DEVICE_INLINE void close_copies() { asm volatile("cp.async.commit_group;" : : : 
 // For all groups but the last so many.
 template <int Last> DEVICE_INLINE void wait_for_copies() { asm volatile("cp.async.wait_group %0;" : : "n"(Last) : "memory"); }
 
-// Where a launch allows it, a kernel of sm_90 and newer begins before the one before it has ended, as soon as all blocks of that one have
+// Where a launch allows it, a kernel on sm_90 and newer begins before the one before it has ended, as soon as all blocks of that one have
 // said so. It may read what older kernels wrote; from here on, also what that one did. Everything that a kernel writes to global memory, it
 // writes after it has waited; and it lets the next begin after it has waited, so that the next need not wait for more than one.
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-DEVICE_INLINE void wait_for_kernel_before() { asm volatile("griddepcontrol.wait;" : : : "memory"); }
-DEVICE_INLINE void let_next_kernel_begin() { asm volatile("griddepcontrol.launch_dependents;" : : : "memory"); }
-#else
-DEVICE_INLINE void wait_for_kernel_before() {}
-DEVICE_INLINE void let_next_kernel_begin() {}
-#endif
+DEVICE_INLINE void wait_for_kernel_before() { asm volatile("//@sm_90 griddepcontrol.wait;" : : : "memory"); }
+DEVICE_INLINE void let_next_kernel_begin() { asm volatile("//@sm_90 griddepcontrol.launch_dependents;" : : : "memory"); }
 
 // A kernel for each mode, from the device template of its name.
 #define KERNELS_OF_MODES(name, Parameters, ...)                                                                                            \

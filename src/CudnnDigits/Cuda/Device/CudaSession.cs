@@ -24,6 +24,7 @@ internal sealed class CudaSession : IDisposable
         _branch = new CudaStream(Context.Handles);
         (_forked, _joined) = (new CudaEvent(Context.Handles), new CudaEvent(Context.Handles));
         Kernels = Load(KernelSource.Common);
+        Overlaps = Context.Gpu.ComputeCapability.Major >= 9 && NativeLibraries.DriverVersion() >= OverlapInGraphs;
         _target = Stream.Value;
     }
 
@@ -56,10 +57,11 @@ internal sealed class CudaSession : IDisposable
     public KernelModule HopperKernels => _hopperKernels ??= Load(KernelSource.Hopper);
 
     /// <summary>Loaded when first asked for, which must not be while something is captured.</summary>
-    public KernelModule FamilyKernels => _familyKernels ??= Load(KernelSource.Family);
+    public KernelModule FamilyKernels => _familyKernels ??= Load(
+        KernelSource.Family.With(KernelSource.Switches(Context.Gpu.ComputeCapability, Precision)));
 
-    /// <summary>Whether a kernel that can may begin before the one before it has ended: where the driver can capture that.</summary>
-    public bool Overlaps { get; set; } = NativeLibraries.DriverVersion() >= OverlapInGraphs;
+    /// <summary>Whether a kernel that can may begin before the one before it has ended: on a GPU that can, if the driver captures it.</summary>
+    public bool Overlaps { get; set; }
 
     public int Multiprocessors => Context.Gpu.Multiprocessors;
 
@@ -112,8 +114,9 @@ internal sealed class CudaSession : IDisposable
     /// <summary>
     /// Launches a kernel of the family, in this precision, with so many bytes of dynamic shared memory, or as many as its source says.
     /// </summary>
-    public void LaunchFamily<T>(string kernel, (int X, int Y) grid, int? sharedBytes, T parameters)
-        where T : unmanaged => FamilyKernels.Launch(_target, kernel + ModeSuffix, grid, parameters, sharedBytes: sharedBytes);
+    public void LaunchFamily<T>(string kernel, (int X, int Y) grid, int? sharedBytes, T parameters, bool overlapped)
+        where T : unmanaged =>
+        FamilyKernels.Launch(_target, kernel + ModeSuffix, grid, parameters, overlapped && Overlaps, sharedBytes);
 
     /// <summary>Has our kernels stay loaded until the work that something stands for is done, as they do for our own stream.</summary>
     public void KeepKernels(CudaHandle until)

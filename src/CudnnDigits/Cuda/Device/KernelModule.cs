@@ -22,7 +22,7 @@ internal sealed unsafe class KernelModule : CudaHandle
     /// <summary>
     /// Launches a kernel with as many threads a block as its source says, and as much shared memory, where that is not given. Its
     /// parameters are a struct with the fields that its source has; they are copied before this returns. A kernel that is overlapped may
-    /// begin before the kernel before it has ended, and waits by itself (native/kernels/fused/dependent_launch.cuh).
+    /// begin before the kernel before it has ended, and waits by itself (wait_for_kernel_before).
     /// </summary>
     public void Launch<T>(nint stream, string name, (long X, long Y) grid, T parameters, bool overlapped = false, int? sharedBytes = null)
         where T : unmanaged

@@ -6,6 +6,7 @@ namespace CudnnDigits.Cuda.Device;
 /// <summary>
 /// Our own kernels (native/kernels) as PTX embedded in this assembly, and the numbers that a launch needs: only the kernels' sources
 /// declare those. Threads of a block are in each entry, as .maxntid; all other numbers come from the macro PUBLISH.
+/// What stands behind "//@name " in a line is code only where that switch is chosen: <see cref="With"/>.
 /// </summary>
 internal sealed class KernelSource
 {
@@ -13,11 +14,13 @@ internal sealed class KernelSource
     private readonly Dictionary<string, (int Threads, int SharedBytes)> _kernels = [];
 
     private KernelSource(string resource)
+        : this(Embedded(resource))
     {
-        using Stream stream = Assembly.GetExecutingAssembly().GetManifestResourceStream(resource)
-            ?? throw new InvalidOperationException($"{resource} is not embedded");
-        Image = new byte[stream.Length + 1]; // the driver wants a zero at the end
-        stream.ReadExactly(Image, 0, (int)stream.Length);
+    }
+
+    private KernelSource(byte[] image)
+    {
+        Image = image;
         ReadOnlySpan<byte> rest = Image;
         Version = Text(Behind(ref rest, ".version "u8), (byte)'\n');
         Target = Text(Behind(ref rest, ".target "u8), (byte)'\n');
@@ -56,6 +59,30 @@ internal sealed class KernelSource
 
     public IReadOnlyCollection<string> Kernels => _kernels.Keys;
 
+    /// <summary>
+    /// What is chosen for a GPU and a precision: what came with compute capability 9.0, what is there and on no other GPU, and products
+    /// in float32 where else they are in tf32.
+    /// </summary>
+    public static string[] Switches(Version computeCapability, Precision precision) =>
+    [
+        .. computeCapability.Major >= 9 ? ["sm_90"] : Array.Empty<string>(),
+        .. computeCapability == new Version(9, 0) ? ["sm_90a"] : Array.Empty<string>(),
+        .. precision == Precision.Fp32 ? ["fp32"] : Array.Empty<string>(),
+    ];
+
+    /// <summary>The same kernels with what these switches choose, for the newest GPU that one of them names.</summary>
+    public KernelSource With(params string[] switches)
+    {
+        string text = switches.Aggregate(
+            Encoding.ASCII.GetString(Image), (text, name) => text.Replace($"//@{name} ", "", StringComparison.Ordinal));
+        if (switches.LastOrDefault(name => name.StartsWith("sm_", StringComparison.Ordinal)) is { } target)
+        {
+            text = text.Replace($".version {Version}\n.target {Target}\n", $".version 8.0\n.target {target}\n", StringComparison.Ordinal);
+        }
+
+        return new KernelSource(Encoding.ASCII.GetBytes(text));
+    }
+
     /// <summary>A number that the kernels publish, by its name in their source.</summary>
     public int this[string name] => _published[name];
 
@@ -67,6 +94,15 @@ internal sealed class KernelSource
     {
         int ofBlock = _kernels[kernel].Threads * ofThread;
         return (elements + ofBlock - 1) / ofBlock;
+    }
+
+    private static byte[] Embedded(string resource)
+    {
+        using Stream stream = Assembly.GetExecutingAssembly().GetManifestResourceStream(resource)
+            ?? throw new InvalidOperationException($"{resource} is not embedded");
+        byte[] image = new byte[stream.Length + 1]; // the driver wants a zero at the end
+        stream.ReadExactly(image, 0, (int)stream.Length);
+        return image;
     }
 
     /// <summary>The text after the next occurrence of a word, which becomes the rest; if there is none, empty and unchanged.</summary>

@@ -38,12 +38,12 @@ internal sealed class Features
     public void Forward(DeviceTensor state, DeviceTensor y, in Affine affine, DeviceTensor? marked, DeviceTensor? z, in Dropout dropout) =>
         _session.Launch(_session.FamilyKernels, ForwardKernel + _session.KernelSuffix, (_blocks, 1), new FeaturesForward(
             state.Address, y.Holding((long)_n * _y.Size, _session.ActivationType), affine, OrNone(marked), OrNone(z),
-            dropout, _n, _y.H, _y.W, _y.C, _pools ? 1u : 0, _session.Precision == Precision.Tf32 ? 1u : 0));
+            dropout, _n, _y.H, _y.W, _y.C, _pools ? 1u : 0, _session.Precision == Precision.Tf32 ? 1u : 0), overlapped: true);
 
     /// <summary>du, the gradient before ReLU and dropout; and the gradients of batch norm's parameters, or of the bias.</summary>
     public void Backward(DeviceTensor dz, DeviceTensor marked, in Affine affine, DeviceTensor du, in ChannelNorm norm, float keepScale) =>
         _session.Launch(_session.FamilyKernels, BackwardKernel + _session.KernelSuffix, _gradientBlocks, new FeaturesBackward(
-            Of(dz), Of(marked), affine, Of(du), norm, keepScale, _rows));
+            Of(dz), Of(marked), affine, Of(du), norm, keepScale, _rows), overlapped: true);
 
     /// <summary>A layer's coefficients from its running statistics, for prediction.</summary>
     public static void UseRunningStatistics(CudaSession session, in ChannelNorm norm)

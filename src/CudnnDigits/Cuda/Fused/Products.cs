@@ -29,17 +29,17 @@ internal sealed class Products(CudaSession session, int n, int inputs, int outpu
     public void BackwardData(DeviceTensor w, DeviceTensor dy, DeviceTensor dx) => Launch(
         new Product(W(w), Dy(dy), X(dx), inputs, n, outputs, 1, 1, 0, dx.Type == DeviceType.Bf16 ? 1 : 0));
 
-    /// <summary>In one part: to add parts up takes longer than they save, beside other kernels.</summary>
+    /// <summary>On a branch. In one part: to add parts up takes longer than they save, beside other kernels.</summary>
     public void BackwardWeights(DeviceTensor x, DeviceTensor dy, DeviceTensor dw) => Launch(
-        new Product(X(x), Dy(dy), dw.Holding((long)outputs * inputs, DeviceType.F32), inputs, outputs, n, 1, 1, 1, 0));
+        new Product(X(x), Dy(dy), dw.Holding((long)outputs * inputs, DeviceType.F32), inputs, outputs, n, 1, 1, 1, 0), overlapped: false);
 
     /// <summary>Blocks that the GPU runs at once.</summary>
     private static long Slots(CudaSession session) => OfMultiprocessor * session.Multiprocessors;
 
     private static long Tiles(int rows, int columns) => (long)((rows + Rows - 1) / Rows) * ((columns + Columns - 1) / Columns);
 
-    private void Launch(Product product) =>
-        session.LaunchFamily("product", ((int)Tiles(product.Rows, product.Columns) * product.Parts, 1), null, product);
+    private void Launch(Product product, bool overlapped = true) =>
+        session.LaunchFamily("product", ((int)Tiles(product.Rows, product.Columns) * product.Parts, 1), null, product, overlapped);
 
     private nint X(DeviceTensor tensor) => tensor.Holding((long)n * inputs, session.ActivationType);
 

@@ -92,7 +92,7 @@ internal sealed class TileConvolutions
                     (int X, int Y) grid = WeightGrid(weights, groups, 3, TileShape.Warps); // each warp leaves a gradient
                     int bytes = weights.Plane * (64 * _elementBytes + _elementBytes);
                     Launch("first_backward_weights", grid, bytes, new FirstBackwardWeights(
-                        weights, layer.Gradient, _net.Input.Address, _net.Buffers.PartialWeights.Address));
+                        weights, layer.Gradient, _net.Input.Address, _net.Buffers.PartialWeights.Address), overlapped: false);
                     AddUp(layer, grid.X * TileShape.Warps);
                 }
                 else
@@ -100,7 +100,8 @@ internal sealed class TileConvolutions
                     int groups = (weights.Outs + 63) / 64 * ((weights.Channels + 31) / 32) * ((weights.Side * weights.Side + 8) / 9);
                     (int X, int Y) grid = WeightGrid(weights, groups, 2, 1);
                     Launch("conv_backward_weights", grid, weights.Plane * 96 * _elementBytes, new TileBackwardWeights(
-                        weights, layer.Gradient, Before(_layers[i - 1].Of, training: true), _net.Buffers.PartialWeights.Address));
+                        weights, layer.Gradient, Before(_layers[i - 1].Of, training: true), _net.Buffers.PartialWeights.Address),
+                        overlapped: false);
                     AddUp(layer, grid.X);
                 }
             }
@@ -133,8 +134,8 @@ internal sealed class TileConvolutions
         return ((int)Math.Min(x, _net.Buffers.MostPartialWeights / (ofOne * rowsOfBlock)), y);
     }
 
-    private void Launch<T>(string kernel, (int X, int Y) grid, int sharedBytes, T parameters)
-        where T : unmanaged => _session.LaunchFamily(kernel, grid, sharedBytes, parameters);
+    private void Launch<T>(string kernel, (int X, int Y) grid, int sharedBytes, T parameters, bool overlapped = true)
+        where T : unmanaged => _session.LaunchFamily(kernel, grid, sharedBytes, parameters, overlapped);
 
     /// <summary>A weight gradient from its partial sums.</summary>
     private void AddUp(TileLayer layer, int rows) =>
