@@ -56,13 +56,14 @@ const std::string fill = [] {
 const std::string fence = "fence.proxy.async.shared::cta;\n", begin = "wgmma.fence.sync.aligned;\n",
                   end = "wgmma.commit_group.sync.aligned;\n", wait = "wgmma.wait_group.sync.aligned 0;\n";
 
-const std::string store = [] {
+std::string store_from(unsigned first) {
     std::string text;
     for (unsigned i = 0; i < sums; ++i) {
-        text += "st.global.f32 [%rd1+" + std::to_string(4 * i) + "], %f" + std::to_string(i) + ";\n";
+        text += "st.global.f32 [%rd1+" + std::to_string(4 * i) + "], %f" + std::to_string(first + i) + ";\n";
     }
     return text;
-}();
+}
+const std::string store = store_from(0);
 
 // Both factors K-major, one behind the other.
 const std::string factors = descriptor("%rd10", left_at, 1024, 128) + descriptor("%rd11", right_at, 512, 128),
@@ -106,9 +107,84 @@ void check_product(bool k_major_a, bool k_major_b, bool adds, const std::string 
     expect(holds, what);
 }
 
+// The left factor in registers %r20 to %r23, the first sixteen bytes that a thread reads.
+const std::string left_in_registers = [] {
+    std::string text;
+    for (unsigned i = 0; i < 4; ++i) {
+        text += "ld.global.u32 %r" + std::to_string(20 + i) + ", [%rd0+" + std::to_string(4 * i) + "];\n";
+    }
+    return text;
+}();
+
+std::string product_of_registers(unsigned n, bool is_tf32, bool transposed) {
+    std::string text = "{.reg .pred p; setp.eq.u32 p, 0, 0; wgmma.mma_async.sync.aligned.m64n" + std::to_string(n) +
+                       (is_tf32 ? "k8.f32.tf32.tf32" : "k16.f32.bf16.bf16") + " {";
+    for (unsigned i = 0; i < n / 2; ++i) {
+        text += (i ? ", %f" : "%f") + std::to_string(i);
+    }
+    return text + "}, {%r20, %r21, %r22, %r23}, %rd11, p, 1, 1" + (is_tf32 ? "" : transposed ? ", 1" : ", 0") + ";}\n";
+}
+
+// The last 32 of n columns.
+void check_product_of_registers(unsigned n, bool is_tf32, bool transposed, const std::string &what) {
+    const uint64_t leading = transposed ? 128 : 528, stride = transposed ? 272 : 128, at = right_at + 48;
+    const unsigned in_half = is_tf32 ? 4 : 8, in_register = in_half / 4, first = n - columns;
+    Memory in, out;
+    for (unsigned i = 0; i < bytes / 4; ++i) { // of tf32, with bits that it has not
+        const float x = (float)number(i);
+        uint32_t bits;
+        std::memcpy(&bits, &x, sizeof bits);
+        reinterpret_cast<uint32_t *>(in.host)[i] =
+            is_tf32 ? bits | 0x1FFF : narrow((float)number(2 * i)) | (uint32_t)narrow((float)number(2 * i + 1)) << 16;
+    }
+    std::string cleared;
+    for (unsigned i = 0; i < n / 2; ++i) {
+        cleared += "mov.f32 %f" + std::to_string(i) + ", 0f3F800000;\n";
+    }
+    const Result status =
+        Launch(assemble(fill + cleared + left_in_registers + fence + barrier +
+                        descriptor("%rd11", at, leading, stride) + begin +
+                        product_of_registers(n, is_tf32, transposed) + end + wait + store_from(first / 2)),
+               parameters(in, out), {1, 1, 1}, {group, 1, 1}, bytes)
+            .run();
+    bool holds = status == success;
+    for (unsigned row = 0; row < rows; ++row) {
+        for (unsigned column = first; column < n; ++column) {
+            float expected = 1;
+            for (unsigned k = 0; k < 2 * in_half; ++k) {
+                const unsigned lane = row % 8 * 4 + k % in_half / in_register,
+                               word = (row / 16 * 32 + lane) * 16 + row % 16 / 8 + k / in_half * 2;
+                const uint64_t from =
+                    at + (is_tf32 ? column / 8 * stride + k / 4 * leading + column % 8 * 16 + k % 4 * 4
+                                  : place(!transposed, leading, stride, column, k));
+                expected += (float)(number(word * in_register + k % in_register) * number(from / (is_tf32 ? 4 : 2)));
+            }
+            const unsigned thread = row / 16 * 32 + row % 8 * 4 + column % 8 / 2,
+                           i = (column - first) / 8 * 4 + row % 16 / 8 * 2 + column % 2;
+            holds = holds && out.at<float>(thread, i) == expected;
+        }
+    }
+    expect(holds, what);
+}
+
 } // namespace
 
 int main() {
+    check_product_of_registers(32, false, false, "a left factor in registers");
+    check_product_of_registers(64, false, false, "64 columns");
+    check_product_of_registers(32, false, true, "N-major");
+    check_product_of_registers(32, true, false, "tf32");
+    check_product_of_registers(64, true, false, "64 columns of it");
+    const std::string of_registers = product_of_registers(32, false, false);
+    expect(run_group(left_in_registers + ready + begin + of_registers + end + "mov.b32 %r22, 5;\n" + wait) ==
+               launch_failed,
+           "a left factor in registers must not be written to meanwhile");
+    try {
+        assemble(ready + begin + left_in_registers + of_registers + end + wait);
+        expect(false, "nor between wgmma.fence and the product");
+    } catch (const std::runtime_error &) {
+        expect(true, "nor between wgmma.fence and the product");
+    }
     check_product(true, true, false, "a product, both factors K-major");
     check_product(true, true, true, "added to what was there");
     check_product(false, false, false, "M- and N-major");

@@ -6,6 +6,7 @@
 #include <cctype>
 #include <cstdlib>
 #include <cstring>
+#include <set>
 #include <stdexcept>
 #include <tuple>
 
@@ -106,6 +107,8 @@ class Parser {
     std::map<std::tuple<uint64_t, unsigned, bool>, uint32_t> constants; // value, bytes, whether it is one of these:
     std::vector<size_t> dynamic; // the address of what a launch adds to shared memory, known when all else is placed
     std::map<std::string, size_t> labels;
+    bool has_fence = false;                 // wgmma.fence
+    std::set<uint32_t> written_since_fence; // registers, by what stands behind the last one
     std::vector<std::pair<size_t, std::string>> branches;
 
     const std::string &peek() const { return tokens[position].text; }
@@ -194,6 +197,8 @@ class Parser {
         constants.clear();
         dynamic.clear();
         labels.clear();
+        written_since_fence.clear();
+        has_fence = false;
         branches.clear();
         for (const char *special : special_registers) {
             families[special] = {add_registers(4, 1, true), 1, 4};
@@ -278,6 +283,8 @@ class Parser {
         while (!take(";")) {
             if (peek() == "{" && opcode.compare(0, 3, "mov") == 0) { // puts halves together, or takes them apart
                 opcode += operands.empty() ? ".apart" : ".together";
+            } else if (peek() == "{" && opcode.compare(0, 9, "wgmma.mma") == 0 && !operands.empty()) {
+                opcode += ".registers"; // has the left factor
             }
             if (take("{") || take("}") || take(",") || take("]")) {
                 continue;
@@ -316,6 +323,18 @@ class Parser {
         made.all.resize(operands.size() > made.at.size() ? operands.size() : 0);
         for (size_t i = 0; i < operands.size(); ++i) {
             made.operand(i) = number_of(operands[i], form->operands[i]);
+        }
+        if (opcode == "wgmma.fence.sync.aligned") {
+            written_since_fence.clear();
+            has_fence = true;
+        }
+        for (size_t i = 0; form->keeps && i < operands.size(); ++i) {
+            if (written_since_fence.count(made.operand(i)) && form->operands[i] == 4) {
+                fail(operands[i] + " is written between wgmma.fence and the product that has it");
+            }
+        }
+        for (size_t i = 0; has_fence && !form->keeps && i < std::min(form->results, operands.size()); ++i) {
+            written_since_fence.insert(made.operand(i));
         }
         made.run = form->run;
         made.leaves = opcode == "ret";

@@ -90,7 +90,7 @@ void place_registers(Kernel &kernel, std::vector<Register> &registers, const std
         for (size_t i = stretches.begins[s]; i <= stretches.last(s); ++i) {
             each_operand(i, [&](size_t name, bool is_result) {
                 intervals[name].add(i);
-                registers[name].is_fixed |= is_result && forms[i]->keeps;
+                registers[name].is_fixed |= forms[i]->keeps;
                 if (is_result) {
                     writes[s].add(name);
                 } else if (!writes[s].has(name)) {

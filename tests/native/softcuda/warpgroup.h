@@ -8,19 +8,22 @@
 namespace softcuda {
 
 struct Instruction;
+struct Warp;
 
-// A factor as it lies in shared memory: where the sixteen bytes of each of its rows, or of its columns, begin.
+// A factor as it lies in shared memory: where the sixteen bytes of each of its rows, or of its columns, begin; or a
+// left one in registers.
 struct Factor {
     uint64_t first;               // address of the first block of eight by sixteen bytes
     uint64_t along, across;       // how far the next block is: along what is summed over, across it
-    bool sums_along_bytes;        // K-major: sixteen bytes are eight of what is summed over
-    std::vector<uint16_t> values; // (rows, 16), as they were when the product began
+    bool sums_along_bytes;        // K-major: sixteen bytes are a half of what is summed over
+    std::vector<uint32_t> values; // (rows, K), bits of floats, as they were when the product began
 };
 
 struct Product {
     const Instruction *instruction;
     bool adds;
     Factor left, right;
+    std::vector<uint32_t> (*read_left)(Warp &, const Product &), (*read_right)(Warp &, const Product &); // once more
 };
 
 struct Products {
