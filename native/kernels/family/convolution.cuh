@@ -11,11 +11,12 @@ template <class Mode> constexpr int chunk_channels = units_of_chunk * Mode::of_u
 // Weights lie as StageOrder says, in TileShape.cs: (32 outputs at a time, stages, 2 steps, 4 tiles of eight outputs, 2 halves of a step, 8
 // outputs, 16 bytes of input channels). Output 8 i + 2 j + k of 32 is number 2 i + k of tile j: so a lane's sums are those of eight
 // neighbours.
-constexpr unsigned stage_bytes = 2048, ring_stages = 4;
+constexpr unsigned step_bytes = 1024, stage_bytes = 2 * step_bytes, ring_stages = 4;
 static_assert(stage_bytes == 16 * conv_threads, "every thread copies sixteen bytes of a stage");
 PUBLISH(ring_bytes_of_group, ring_stages *stage_bytes)
 
-// The stages of a block's outputs again and again, three of them on the way.
+// The stages of a block's outputs again and again, three of them on the way. In the ring, the groups of outputs of a step follow each
+// other.
 template <int Groups> struct WeightStream {
     const unsigned char *from;
     unsigned ring;
@@ -33,6 +34,7 @@ template <int Groups> struct WeightStream {
     // Where the next stage is, by all threads. The last one is no longer needed.
     DEVICE_INLINE unsigned take() {
         wait_for_copies<(int)ring_stages - 2>();
+        let_products_see_writes();
         __syncthreads();
         const unsigned taken = place((slot + 1) % (int)ring_stages);
         ask();
@@ -45,7 +47,8 @@ template <int Groups> struct WeightStream {
     DEVICE_INLINE void ask() {
 #pragma unroll
         for (int group = 0; group < Groups; ++group) {
-            copy_unit(place(slot) + group * stage_bytes + threadIdx.x * 16, from + ((long long)group * stages + next) * stage_bytes);
+            copy_unit(place(slot) + threadIdx.x / 64 * (Groups - 1) * step_bytes + group * step_bytes + threadIdx.x * 16,
+                      from + ((long long)group * stages + next) * stage_bytes);
         }
         close_copies();
         next = next + 1 == stages ? 0 : next + 1;
@@ -75,6 +78,33 @@ template <int Groups> struct Sums {
 template <class Mode, int Groups>
 DEVICE_INLINE void multiply_stage(Sums<Groups> &sums, const unsigned (&pixels)[most_fragments], int fragments, unsigned distance,
                                   unsigned two_planes, unsigned weights, int steps) {
+    if (Mode::by_warpgroups()) { // a fragment of each warp at a time
+#pragma unroll
+        for (int step = 0; step < 2; ++step) {
+            if (step < steps) {
+                unsigned left[most_fragments][4];
+#pragma unroll
+                for (int m = 0; m < most_fragments; ++m) {
+                    if (m < fragments) {
+                        load_blocks(left[m], pixels[m] + distance + step * two_planes);
+                    }
+                }
+                begin_products();
+#pragma unroll
+                for (int m = 0; m < most_fragments; ++m) {
+                    if (m < fragments) {
+                        Mode::begin(sums.of[m], left[m], right_factor(weights + step * Groups * step_bytes, 128, 256));
+                    }
+                }
+                end_products();
+#pragma unroll
+                for (int m = 0; m < most_fragments; ++m) {
+                    settle(sums.of[m]);
+                }
+            }
+        }
+        return;
+    }
 #pragma unroll
     for (int step = 0; step < 2; ++step) {
         if (step < steps) {
@@ -82,7 +112,7 @@ DEVICE_INLINE void multiply_stage(Sums<Groups> &sums, const unsigned (&pixels)[m
 #pragma unroll
             for (int pair = 0; pair < 2 * Groups; ++pair) {
                 unsigned loaded[4];
-                load_blocks(loaded, weights + (pair / 2) * stage_bytes + (4 * step + pair % 2 * 2) * 256 + lane() * 16);
+                load_blocks(loaded, weights + step * Groups * step_bytes + pair * 512 + lane() * 16);
                 Mode::prepare(right[2 * pair], {loaded[0], loaded[1]});
                 Mode::prepare(right[2 * pair + 1], {loaded[2], loaded[3]});
             }

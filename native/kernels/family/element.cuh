@@ -5,6 +5,7 @@
 
 #include "../common/numbers.cuh"
 #include "../common/warp.cuh"
+#include "warpgroup.cuh"
 
 #if defined(__CUDACC__)
 #define SHARED_ADDRESS(p) (unsigned)__cvta_generic_to_shared(p)
@@ -84,6 +85,11 @@ struct Bf16 {
 
     DEVICE_INLINE static void multiply(float (&d)[4], const Factor<4> &a, const Factor<2> &b) { multiply_bf16(d, a, b); }
 
+    DEVICE_INLINE static bool by_warpgroups() { return is_hopper(); }
+    template <int Tiles> DEVICE_INLINE static void begin(float (&d)[Tiles][4], const unsigned (&a)[4], unsigned long long b) {
+        begin_bf16(d, a, b);
+    }
+
     DEVICE_INLINE static Values<8> widen(const Unit &unit) {
         Values<8> out;
 #pragma unroll
@@ -129,6 +135,11 @@ struct Tf32 : FloatElements {
 
     DEVICE_INLINE static void multiply(float (&d)[4], const Factor<4> &a, const Factor<2> &b) { multiply_tf32(d, a, b); }
 
+    DEVICE_INLINE static bool by_warpgroups() { return is_hopper(); }
+    template <int Tiles> DEVICE_INLINE static void begin(float (&d)[Tiles][4], const unsigned (&a)[4], unsigned long long b) {
+        begin_tf32(d, a, b);
+    }
+
     DEVICE_INLINE static Unit operand(const Values<4> &x) {
         return narrow({{round_to_tf32(x.v[0]), round_to_tf32(x.v[1]), round_to_tf32(x.v[2]), round_to_tf32(x.v[3])}});
     }
@@ -160,6 +171,9 @@ struct Fp32 : FloatElements {
             d[i] += step[i];
         }
     }
+
+    DEVICE_INLINE static bool by_warpgroups() { return false; }
+    template <int Tiles> DEVICE_INLINE static void begin(float (&)[Tiles][4], const unsigned (&)[4], unsigned long long) {}
 
     DEVICE_INLINE static Unit operand(const Values<4> &x) { return narrow(x); }
 };
