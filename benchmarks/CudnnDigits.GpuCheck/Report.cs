@@ -93,7 +93,7 @@ internal static class Report
                         ["accuracy", "training_seconds_to_99", "process_seconds_to_99", "process_seconds"]);
                     text.AppendLine().AppendLine(
                         $"Seconds before the first step, of the median run; what overlaps is counted for each: {Phases(soon["median"]!)}.");
-                    text.AppendLine().AppendLine($"The same in tf32, which takes cuBLAS and cuDNN: {Phases(soon["libraries"]!)}.");
+                    text.AppendLine().AppendLine($"The same by cuBLAS and cuDNN (layered): {Phases(soon["libraries"]!)}.");
                     break;
                 case { Name: "benchmark", Details: { } benchmark }:
                     foreach (string what in new[] { "training", "inference" })
