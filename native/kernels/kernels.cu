@@ -5,6 +5,3 @@
 #include "common/hidden_head.cu"
 #include "common/logit_head.cu"
 #include "layered/activation.cu"
-#include "layered/first_convolution.cu"
-#include "layered/fold_batch_norm.cu"
-#include "layered/pool_activation.cu"

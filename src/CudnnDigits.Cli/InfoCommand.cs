@@ -25,14 +25,12 @@ internal static class InfoCommand
         Line("system", $"{info.System}, {info.Architecture}");
         Line("processors", $"{info.Processors}");
         Line("cpu backend", $"{info.CpuInstructionSet}, fp32");
-        bool isAmpereOrNewer = info.Cuda.Gpus is [{ ComputeCapability.Major: >= 8 }, ..];
-        string fused = isAmpereOrNewer ? "; --kernels fused needs the driver alone" : "";
+        string precisions = info.Cuda.Gpus is [{ ComputeCapability.Major: >= 8 }, ..] ? "bf16, tf32, fp32" : "tf32, fp32";
         Line("cuda backend", info.Cuda switch
         {
-            { WhyNot: null } => isAmpereOrNewer ? "bf16, tf32, fp32" : "tf32, fp32",
-            { DriverAlone: { Count: > 0 } alone } => $"{string.Join(", ", alone.Select(name => $"'{name}'"))} in bf16 alone, which needs "
-                + $"no library but the driver; for all else {info.Cuda.WhyNot}{fused}",
-            _ => $"not on this machine: {info.Cuda.WhyNot}{fused}",
+            { WhyNot: null } => precisions,
+            { DriverAlone.Count: > 0 } => $"{precisions}; not --kernels layered: {info.Cuda.WhyNot}",
+            _ => $"not on this machine: {info.Cuda.WhyNot}",
         });
         foreach (CudaGpu gpu in info.Cuda.Gpus)
         {

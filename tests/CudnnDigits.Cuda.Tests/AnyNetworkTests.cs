@@ -37,21 +37,19 @@ public class AnyNetworkTests
         ]),
     ];
 
-    public static TheoryData<string, string> Cases => new MatrixTheoryData<string, string>(
-        All.Select(network => network.Name), [nameof(CudaKernels.Layered), nameof(CudaKernels.Hybrid)]);
+    public static TheoryData<string> Names => [.. All.Select(network => network.Name)];
 
     public static TheoryData<string, Precision> Precisions => new MatrixTheoryData<string, Precision>(
         All.Select(network => network.Name), [Precision.Fp32, Precision.Tf32, Precision.Bf16]);
 
     /// <summary>Each step begins from where the GPU has come to, so that roundings do not add up.</summary>
     [Theory]
-    [MemberData(nameof(Cases))]
-    public void Steps_with_augmentation_and_dropout_follow_the_CPU(string name, string kernels)
+    [MemberData(nameof(Names))]
+    public void Steps_with_augmentation_and_dropout_follow_the_CPU(string name)
     {
         const int Steps = 4;
         NetworkSpec network = Find(name);
-        BackendOptions options =
-            new(Batch, 3, AugmentationSpec.Standard) { Precision = Precision.Fp32, Deterministic = true, Kernels = Gpu.Kernels(kernels) };
+        BackendOptions options = new(Batch, 3, AugmentationSpec.Standard) { Precision = Precision.Fp32, Deterministic = true };
         using ITrainingBackend cuda = Gpu.Create(network, options), cpu = CpuDevice.Create(network, options, CpuDevice.VectorBits);
         NetworkWeights weights = Initializer.Create(network, 5), onCuda = new(network), onCpu = new(network);
         OptimizerState optimizer = new(network), ofCpu = new(network);

@@ -49,13 +49,13 @@ public sealed class BadMachineTests : TestsWithFolder
     public void What_is_missing_is_said_and_auto_trains_on_the_CPU(string libraries, string settings, string says)
     {
         (string, string)[] machine = Machine(libraries, settings);
-        CliProgram.Result refused = CliProgram.RunIn(_folder.Path, machine, Train("refused", "--device", "cuda", "--kernels", "hybrid"));
+        CliProgram.Result refused = CliProgram.RunIn(_folder.Path, machine, Train("refused", "--device", "cuda", "--kernels", "layered"));
         Assert.Equal(2, refused.ExitCode);
         Assert.Contains($"--device cuda: ", OnlyLine(refused.Error), StringComparison.Ordinal);
         Assert.Contains(says, refused.Error, StringComparison.Ordinal);
         Assert.False(Directory.Exists(_folder["refused"]));
 
-        CliProgram.Result auto = CliProgram.RunIn(_folder.Path, machine, Train("auto", "--kernels", "hybrid")).Succeeded();
+        CliProgram.Result auto = CliProgram.RunIn(_folder.Path, machine, Train("auto", "--kernels", "layered")).Succeeded();
         string device = Assert.Single(auto.Error.Split('\n'), line => line.StartsWith("device ", StringComparison.Ordinal));
         Assert.Contains("CPU, ", device, StringComparison.Ordinal);
         Assert.Contains(says.StartsWith("there is no NVIDIA ", StringComparison.Ordinal) ? "no NVIDIA " : says, device,
@@ -71,32 +71,32 @@ public sealed class BadMachineTests : TestsWithFolder
 
     [Theory]
     [InlineData("--device cuda:7", "", 2, "there is no GPU 7: this machine has 1, cuda:0")]
-    [InlineData("--device cuda --kernels fused --batch-size 4096 --precision fp32", "SOFTCUDA_MEMORY=440000000", 2,
+    [InlineData("--device cuda --batch-size 4096 --precision fp32", "SOFTCUDA_MEMORY=440000000", 2,
         "MiB are free; try --batch-size 2048, or close other programs on the GPU")]
     [InlineData("--device cuda --batch-size 64", "SOFTCUDA_MEMORY=1500000000 SOFTCUDA_MEMORY_TAKEN=1495000000", 2,
         "of 1,431 MiB are free; close other programs")]
     [InlineData("--device cuda", "SOFTCUDA_FAIL=cuMemAlloc_v2:1:2", 2, "the GPU's memory is too small")]
     [InlineData("--device cuda", "SOFTCUDA_FAIL=cuMemAlloc_v2:2:2", 2, "the 80 digits do not fit")]
-    [InlineData("--device cuda --kernels hybrid", "SOFTCUDA_FAIL=cublasCreate_v2:1:3", 1,
+    [InlineData("--device cuda --kernels layered", "SOFTCUDA_FAIL=cublasCreate_v2:1:3", 1,
         "the GPU failed: cublasCreate_v2 failed: CUBLAS_STATUS_ALLOC_FAILED")]
     [InlineData("--device cuda", "SOFTCUDA_FAIL=cuStreamEndCapture:1:901", 1,
         "the GPU failed in epoch 1: cuStreamEndCapture failed: CUDA_ERROR_STREAM_CAPTURE_INVALIDATED")]
-    [InlineData("--device cuda --kernels hybrid", "SOFTCUDA_FAIL=cudnnConvolutionForward:2:5000", 1,
+    [InlineData("--device cuda --kernels layered", "SOFTCUDA_FAIL=cudnnConvolutionForward:2:5000", 1,
         "the GPU failed in epoch 1: cudnnConvolutionForward failed: CUDNN_STATUS_EXECUTION_FAILED")]
-    [InlineData("--device cuda --kernels hybrid --no-cuda-graph", "SOFTCUDA_FAIL=cublasGemmEx:3:13", 1,
+    [InlineData("--device cuda --kernels layered --no-cuda-graph", "SOFTCUDA_FAIL=cublasGemmEx:3:13", 1,
         "the GPU failed in epoch 1: cublasGemmEx failed: CUBLAS_STATUS_EXECUTION_FAILED")]
-    [InlineData("--device cuda --kernels hybrid --batch-size 48", "SOFTCUDA_FAIL=cudnnGetConvolutionForwardWorkspaceSize:2:5000", 1,
+    [InlineData("--device cuda --kernels layered --batch-size 48", "SOFTCUDA_FAIL=cudnnGetConvolutionForwardWorkspaceSize:4:5000", 1,
         "the GPU failed in epoch 1: conv2, forward: workspace failed: CUDNN_STATUS_EXECUTION_FAILED")]
-    [InlineData("--device cuda --kernels hybrid --batch-size 48",
-        "SOFTCUDA_FAIL=cudnnGetConvolutionForwardWorkspaceSize:2:3000,cudnnGetConvolutionForwardWorkspaceSize:2:3000", 2,
+    [InlineData("--device cuda --kernels layered --batch-size 48",
+        "SOFTCUDA_FAIL=cudnnGetConvolutionForwardWorkspaceSize:4:3000,cudnnGetConvolutionForwardWorkspaceSize:4:3000", 2,
         "cuDNN has no algorithm for conv2, forward, in bf16")]
-    [InlineData("--device cuda --kernels hybrid", "SOFTCUDA_WORKSPACE=18446744073709551615", 1,
-        "the GPU failed: cuDNN says that the workspace of conv2, forward, takes 18446744073709551615 bytes")]
-    [InlineData("--device cuda --kernels hybrid --model improved --precision fp32", "SOFTCUDA_WORKSPACE=18446744073709551615", 1,
+    [InlineData("--device cuda --kernels layered", "SOFTCUDA_WORKSPACE=18446744073709551615", 1,
+        "the GPU failed: cuDNN says that the workspace of conv1, forward, takes 18446744073709551615 bytes")]
+    [InlineData("--device cuda --kernels layered --model improved --precision fp32", "SOFTCUDA_WORKSPACE=18446744073709551615", 1,
         "the GPU failed: cuDNN says that the workspace of a batch norm takes")]
     [InlineData("--device cuda", "SOFTCUDA_DEVICES=-1", 2, "there is no NVIDIA GPU on this machine")]
-    [InlineData("--device cuda --kernels hybrid", "SOFTCUDA_DRIVER_VERSION=0", 2, "the NVIDIA driver is too old: it runs CUDA up to 0.0")]
-    [InlineData("--device cuda --kernels hybrid", "SOFTCUDA_CUDNN_VERSION=0", 2, "libcudnn.so.9 is cuDNN 0, and cuDNN 9 is needed")]
+    [InlineData("--device cuda --kernels layered", "SOFTCUDA_DRIVER_VERSION=0", 2, "the NVIDIA driver is too old: it runs CUDA up to 0.0")]
+    [InlineData("--device cuda --kernels layered", "SOFTCUDA_CUDNN_VERSION=0", 2, "libcudnn.so.9 is cuDNN 0, and cuDNN 9 is needed")]
     [InlineData("--device cuda", "SOFTCUDA_MULTIPROCESSORS=-1", 1, "the GPU failed: the driver says that attribute 16 of GPU 0 is -1")]
     [InlineData("--device cuda", "SOFTCUDA_MULTIPROCESSORS=0", 1, "the GPU failed: the driver says that attribute 16 of GPU 0 is 0")]
     [InlineData("--device cuda", "SOFTCUDA_FAIL=cuStreamCreate:1:0", 1,
@@ -150,7 +150,7 @@ public sealed class BadMachineTests : TestsWithFolder
     {
         // Nor one that captures kernels which begin early: they wait for each other then.
         (string, string)[] machine = Machine("libcuda.so.1", "SOFTCUDA_DRIVER_VERSION=12020");
-        string[] train = Train("run", "--device", "auto", "--model", "improved", "--epochs", "1", "--kernels", "fused");
+        string[] train = Train("run", "--device", "auto", "--model", "improved", "--epochs", "1", "--precision", "tf32");
         CliProgram.Result trained = CliProgram.RunIn(_folder.Path, machine, train).Succeeded();
         Assert.Contains("device    software CUDA device", trained.Error, StringComparison.Ordinal);
         string record = File.ReadAllText(_folder["run/run.json"]);
@@ -161,13 +161,13 @@ public sealed class BadMachineTests : TestsWithFolder
         CliProgram.RunIn(_folder.Path, machine, predict).Succeeded();
 
         string info = CliProgram.RunIn(_folder.Path, machine, "info").Output;
-        Assert.Contains("cuda backend  'improved' in bf16 alone, which needs no library but the driver; for all else cuDNN is missing",
-            info, StringComparison.Ordinal);
-        Assert.Contains("; --kernels fused needs the driver alone", info, StringComparison.Ordinal);
+        Assert.Contains("cuda backend  bf16, tf32, fp32; not --kernels layered: cuDNN is missing", info, StringComparison.Ordinal);
 
-        CliProgram.Result refused = CliProgram.RunIn(_folder.Path, machine, [.. predict, "--kernels", "hybrid"]);
+        CliProgram.Result refused = CliProgram.RunIn(_folder.Path, machine, [.. predict, "--kernels", "layered"]);
         Assert.Equal(2, refused.ExitCode);
         Assert.Contains("--device cuda: cuDNN is missing", OnlyLine(refused.Error), StringComparison.Ordinal);
+        Assert.EndsWith("on a GPU since Ampere, every --model runs without them if --kernels is left out", OnlyLine(refused.Error),
+            StringComparison.Ordinal);
     }
 
     private string[] Train(string run, params string[] options)

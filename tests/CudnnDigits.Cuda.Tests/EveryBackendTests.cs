@@ -6,7 +6,7 @@ public sealed class EveryBackendInFp32Tests : BackendTests
     private protected override double BatchTolerance => 1e-5; // batches have algorithms of their own
 
     private protected override ITrainingBackend Create(NetworkSpec network, BackendOptions options) =>
-        Gpu.Create(network, options with { Precision = Precision.Fp32, Deterministic = true, Kernels = CudaKernels.Hybrid });
+        Gpu.Create(network, options with { Precision = Precision.Fp32, Deterministic = true, Kernels = CudaKernels.Layered });
 }
 
 /// <summary>What holds for every backend, by the fused kernels in each precision.</summary>

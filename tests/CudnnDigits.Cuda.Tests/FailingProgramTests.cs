@@ -32,8 +32,8 @@ public sealed class FailingProgramTests : TestsWithFolder
         string[] arguments = command switch
         {
             "evaluate" => ["evaluate", "--weights", _weights, "--data", _data],
-            "predict" => ["predict", "--weights", _weights, "--data", _data, "--out", _folder["submission.csv"], "--kernels", "hybrid"],
-            "bench" => ["bench", "--model", "improved", "--kernels", "hybrid", "--precision", "fp32", "--steps", "1", "--batch-size", "2"],
+            "predict" => ["predict", "--weights", _weights, "--data", _data, "--out", _folder["submission.csv"], "--kernels", "layered"],
+            "bench" => ["bench", "--model", "improved", "--kernels", "layered", "--precision", "fp32", "--steps", "1", "--batch-size", "2"],
             "serve" => ["serve", "--weights", _weights, "--port", "0"],
             _ => ["crossval", "--data", _data, "--model", "simple", "--folds", "2", "--epochs", "1", "--out", _folder["study"], "--quiet"],
         };
@@ -72,13 +72,13 @@ public sealed class FailingProgramTests : TestsWithFolder
     }
 
     [Theory]
-    [InlineData("cudnnGetConvolutionForwardWorkspaceSize:1:5000", "conv2, forward: workspace failed: CUDNN_STATUS_EXECUTION_FAILED")]
+    [InlineData("cudnnGetConvolutionForwardWorkspaceSize:1:5000", "conv1, forward: workspace failed: CUDNN_STATUS_EXECUTION_FAILED")]
     [InlineData("cuMemHostAlloc:1:2",
         "CUDA_ERROR_OUT_OF_MEMORY (out of memory); close other programs on the GPU, or choose a smaller batch")]
     [InlineData("cuDevicePrimaryCtxRetain:1:0", "a call succeeded that was to give a context, and gave none")]
     public void Where_auto_is_still_choosing_it_takes_the_CPU_and_says_why(string failure, string says)
     {
-        CliProgram.Result result = Run(failure, "evaluate", "--weights", _weights, "--data", _data, "--kernels", "hybrid").Succeeded();
+        CliProgram.Result result = Run(failure, "evaluate", "--weights", _weights, "--data", _data, "--kernels", "layered").Succeeded();
         Assert.Contains(says, Assert.Single(result.Error.TrimEnd('\n').Split('\n')), StringComparison.Ordinal);
     }
 

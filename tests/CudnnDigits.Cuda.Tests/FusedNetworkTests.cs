@@ -78,7 +78,7 @@ public class FusedNetworkTests
         BackendOptions options = new(TooMany, 3, AugmentationSpec.None) { Precision = Precision.Bf16, Kernels = CudaKernels.Fused };
         Gpu.Require();
         InputException e = Assert.Throws<InputException>(() => Gpu.Create(Find("valid"), options));
-        Assert.Equal($"--kernels fused: a batch has 131072 digits at most, and is {TooMany}", e.Message);
+        Assert.Equal($"the fused kernels take batches of up to 131072 digits, not {TooMany}; choose a smaller batch", e.Message);
     }
 
     /// <summary>As many channels as there may be.</summary>

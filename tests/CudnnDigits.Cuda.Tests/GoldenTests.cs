@@ -13,10 +13,9 @@ public class GoldenTests
             foreach (string model in new[] { "simple", "improved" })
             {
                 data.Add(model, Precision.Fp32, true, nameof(CudaKernels.Layered));
-                data.Add(model, Precision.Fp32, true, nameof(CudaKernels.Hybrid));
-                data.Add(model, Precision.Fp32, false, nameof(CudaKernels.Hybrid));
-                data.Add(model, Precision.Tf32, true, nameof(CudaKernels.Hybrid));
-                data.Add(model, Precision.Bf16, true, nameof(CudaKernels.Hybrid));
+                data.Add(model, Precision.Fp32, false, nameof(CudaKernels.Layered));
+                data.Add(model, Precision.Tf32, true, nameof(CudaKernels.Layered));
+                data.Add(model, Precision.Bf16, true, nameof(CudaKernels.Layered));
                 data.Add(model, Precision.Fp32, true, nameof(CudaKernels.Fused));
                 data.Add(model, Precision.Tf32, true, nameof(CudaKernels.Fused));
                 data.Add(model, Precision.Bf16, true, nameof(CudaKernels.Fused));

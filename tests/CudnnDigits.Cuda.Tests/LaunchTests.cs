@@ -68,7 +68,6 @@ public class LaunchTests
     /// <summary>The figures that docs/performance.md and docs/many-machines.md reckon with.</summary>
     [Theory]
     [InlineData("improved", nameof(CudaKernels.Layered), 39, 17)]
-    [InlineData("improved", nameof(CudaKernels.Hybrid), 36, 11)]
     [InlineData("improved", nameof(CudaKernels.Fused), 25, 8)]
     [InlineData("improved", nameof(CudaKernels.Warpgroups), 21, 4)]
     [InlineData("simple", nameof(CudaKernels.Fused), 17, 6)]

@@ -8,24 +8,20 @@ namespace CudnnDigits.Cuda.Tests;
 /// <summary>What a convolution block is made of: convolution, batch norm, pooling.</summary>
 public partial class OperationTests
 {
-    public static TheoryData<Precision, int, int, int, int, int, int, bool> Convolutions
+    public static TheoryData<Precision, int, int, int, int, int, int> Convolutions
     {
         get
         {
-            TheoryData<Precision, int, int, int, int, int, int, bool> data = [];
+            TheoryData<Precision, int, int, int, int, int, int> data = [];
             foreach (Precision precision in Enum.GetValues<Precision>())
             {
-                data.Add(precision, 3, 1, 28, 32, 3, 1, false);
-                data.Add(precision, 5, 1, 28, 32, 3, 0, false);
-                data.Add(precision, 3, 32, 28, 32, 3, 1, false);
-                data.Add(precision, 2, 32, 13, 64, 3, 0, false);
-                data.Add(precision, 4, 64, 14, 64, 3, 1, false);
-                data.Add(precision, 2, 16, 9, 24, 5, 2, false);
-                data.Add(precision, 2, 8, 7, 8, 1, 0, false);
-                data.Add(precision, 3, 1, 28, 32, 3, 1, true);
-                data.Add(precision, 50, 1, 28, 32, 3, 0, true); // more runs of pixels than threads
-                data.Add(precision, 2, 1, 7, 8, 3, 1, true);
-                data.Add(precision, 1, 1, 3, 256, 3, 0, true);
+                data.Add(precision, 3, 1, 28, 32, 3, 1);
+                data.Add(precision, 5, 1, 28, 32, 3, 0);
+                data.Add(precision, 3, 32, 28, 32, 3, 1);
+                data.Add(precision, 2, 32, 13, 64, 3, 0);
+                data.Add(precision, 4, 64, 14, 64, 3, 1);
+                data.Add(precision, 2, 16, 9, 24, 5, 2);
+                data.Add(precision, 2, 8, 7, 8, 1, 0);
             }
 
             return data;
@@ -34,16 +30,14 @@ public partial class OperationTests
 
     [Theory]
     [MemberData(nameof(Convolutions))]
-    public void Convolution(Precision precision, int n, int c, int side, int k, int kernel, int padding, bool ours) =>
+    public void Convolution(Precision precision, int n, int c, int side, int k, int kernel, int padding) =>
         DeviceLab.Run(precision, lab =>
     {
         ConvShape shape = new(c, side, side, k, kernel, padding);
         float[] x = Values(precision, 1, n * side * side * c), w = Values(precision, 2, shape.WeightSize),
         dy = Values(precision, 3, n * shape.OutputSize);
         ConvPlan plan = new(new Conv2dLayer("conv", c, k, kernel, padding, false), null, null, null, 0, new Shape(c, side, side));
-        IConvolution conv = ours ? new FirstConv2d(lab.Session, plan, n)
-            : new Conv2d(lab.Session, lab.Session.Context.Handles, plan, n, 64 << 20, training: true);
-        Assert.True(!ours || FirstConv2d.Fits(plan));
+        Conv2d conv = new(lab.Session, lab.Session.Context.Handles, plan, n, 64 << 20, training: true);
         DeviceTensor workspace = lab.Empty(Math.Max(conv.WorkspaceBytes, 1), DeviceType.U8);
         DeviceTensor dX = lab.Upload(x), dW = lab.Upload(w), dDY = lab.Upload(dy), y = lab.Empty(dy.Length), dx = lab.Empty(x.Length),
         dw = lab.Empty(w.Length);
@@ -125,91 +119,5 @@ public partial class OperationTests
         Close(precision, expected.DBeta, lab.Download(norm.DBeta), "dβ");
         Close(precision, expected.RunningMean, lab.Download(norm.RunningMean), "running mean");
         Close(precision, expected.RunningVariance, lab.Download(norm.RunningVariance), "running variance");
-    });
-
-    /// <summary>
-    /// In evaluation: a convolution by the weights that batch norm is folded into, and a bias, is convolution and batch norm.
-    /// </summary>
-    [Theory]
-    [MemberData(nameof(Precisions))]
-    public void Batch_norm_folded_into_a_convolution(Precision precision) => DeviceLab.Run(precision, lab =>
-    {
-        const int N = 3, In = 8, Out = 16, Side = 9;
-        ConvShape shape = new(In, Side, Side, Out, 3, 1);
-        float[] x = Values(precision, 1, N * Side * Side * In), w = Values(precision, 2, shape.WeightSize),
-        beta = Values(Precision.Fp32, 4, Out), mean = Values(Precision.Fp32, 5, Out);
-        float[] gamma = [.. Values(Precision.Fp32, 3, Out).Select(value => value - 0.2f)],
-        variance = [.. Values(Precision.Fp32, 6, Out).Select(value => 0.1f + value * value)];
-        float[] y = CpuOps.ConvForward(shape, N, x, w);
-        float[] expected = [.. y.Select((value, i) =>
-            (float)(gamma[i % Out] * (value - mean[i % Out]) / Math.Sqrt(variance[i % Out] + BatchNorm2dLayer.Epsilon) + beta[i % Out]))];
-
-        DeviceTensor none = lab.Empty(Out, DeviceType.F32);
-        BatchNormTensors norm =
-            new(lab.Upload(gamma, DeviceType.F32), lab.Upload(beta, DeviceType.F32), none, none, lab.Upload(mean, DeviceType.F32),
-            lab.Upload(variance, DeviceType.F32), none, none);
-        (DeviceTensor Weights, DeviceTensor Bias) folded = (lab.Empty(w.Length), lab.Empty(Out, DeviceType.F32));
-        BatchNorm2d layer = new(lab.Session, lab.Session.Context.Handles, N, new Shape(Out, Side, Side), training: false);
-        layer.Fold(lab.Upload(w, DeviceType.F32), norm, folded);
-        float[] bias = lab.Download(folded.Bias);
-        Close(precision, expected,
-            [.. CpuOps.ConvForward(shape, N, x, lab.Download(folded.Weights)).Select((value, i) => value + bias[i % Out])], "y");
-    });
-
-    [Theory]
-    [InlineData(Precision.Fp32, 3, 28, 32, true)]
-    [InlineData(Precision.Fp32, 4, 11, 64, true)] // a row and a column are in no window
-    [InlineData(Precision.Fp32, 100, 26, 32, true)] // more windows than threads
-    [InlineData(Precision.Fp32, 1, 3, 4, false)]
-    [InlineData(Precision.Bf16, 4, 11, 64, true)]
-    [InlineData(Precision.Bf16, 3, 28, 256, false)]
-    public void Pooling_bias_relu_and_dropout_in_one_pass(Precision precision, int n, int side, int channels, bool withBias) =>
-        DeviceLab.Run(precision, lab =>
-    {
-        const double Rate = 0.3;
-        int half = side / 2, pooledSize = half * half * channels;
-        float[] x = Values(precision, 1, n * side * side * channels), bias = withBias ? Values(Precision.Fp32, 2, channels)
-            : new float[channels], dz = Values(precision, 3, n * pooledSize);
-        int[] greatest = [.. Enumerable.Range(0, dz.Length).Select(Greatest)];
-        float[] biased = [.. greatest.Select((at, i) => x[at] + bias[i % channels])];
-        float[] z = CpuOps.Dropout(n, pooledSize, biased, Seed, Rate, layer: 2, epoch: 5), dx = new float[x.Length];
-        double[] dBias = new double[channels];
-        for (int i = 0; i < dz.Length; i++)
-        {
-            float masked = z[i] > 0 ? dz[i] * (float)(1 / (1 - Rate)) : 0;
-            dx[greatest[i]] = masked;
-            dBias[i % channels] += masked;
-        }
-
-        PooledActivation pooled = new(lab.Session, n, new Shape(channels, side, side), Dropout.Of(new DropoutLayer("drop", Rate), 2, Seed));
-        DeviceTensor from = lab.Upload(x), to = lab.Empty(z.Length), gradient = lab.Upload(Array.ConvertAll(dx, _ => float.NaN)),
-        state = lab.State(n, epoch: 5);
-        DeviceTensor? biasOnDevice = withBias ? lab.Upload(bias, DeviceType.F32) : null, sums = withBias
-            ? lab.Empty(Activation.MostSums * channels, DeviceType.F32) : null, total = withBias ? lab.Empty(channels, DeviceType.F32)
-            : null;
-        pooled.Forward(state, from, biasOnDevice, to, training: true);
-        pooled.Backward(from, to, lab.Upload(dz), gradient, sums, total);
-        Close(precision, z, lab.Download(to), "z");
-        Close(precision, dx, lab.Download(gradient), "dX");
-        Assert.Equal(dx.Select(value => value == 0), lab.Download(gradient).Select(value => value == 0));
-        if (total is { } left)
-        {
-            Close(precision, Array.ConvertAll(dBias, value => (float)value), lab.Download(left), "dB");
-        }
-
-        x[greatest[0]] = float.NaN;
-        lab.Upload(x, from);
-        pooled.Forward(state, from, biasOnDevice, to, training: false);
-        float[] predicted = lab.Download(to);
-        Assert.True(float.IsNaN(predicted[0]));
-        Close(precision, [.. biased.Select(value => Math.Max(value, 0)).Skip(1)], predicted[1..], "z in evaluation");
-
-        int Greatest(int i) // the first of them
-        {
-            (int channel, int column, int row, int sample) =
-                (i % channels, i / channels % half, i / channels / half % half, i / pooledSize);
-            int corner = ((((sample * side) + (2 * row)) * side) + (2 * column)) * channels + channel;
-            return new[] { corner, corner + channels, corner + (side * channels), corner + ((side + 1) * channels) }.MaxBy(at => x[at]);
-        }
     });
 }

@@ -127,7 +127,7 @@ public partial class OperationTests
                 new LinearLayer("fc2", features, Classes),
             ]);
         DeviceArena arena = new();
-        LayeredNetwork net = new(lab.Session, arena, network, n, new OptimizerSpec().Buffers, ownKernels: false);
+        LayeredNetwork net = new(lab.Session, arena, network, n, new OptimizerSpec().Buffers);
         HeadTensors tensors = new(lab.Session, arena, new BlockPlan(network), net.Parameters, n, _ => parts * n, training: true);
         arena.Allocate(lab.Session.Context.Handles);
         lab.Session.Stream.Clear((nint)arena.Base, arena.Bytes);
@@ -222,7 +222,7 @@ public partial class OperationTests
         const int Classes = 10;
         NetworkSpec network = new("regression", new Shape(1, 28, 28), [new FlattenLayer("flatten"), new LinearLayer("fc1", 784, Classes)]);
         DeviceArena arena = new();
-        LayeredNetwork net = new(lab.Session, arena, network, n, new OptimizerSpec().Buffers, ownKernels: false);
+        LayeredNetwork net = new(lab.Session, arena, network, n, new OptimizerSpec().Buffers);
         HeadTensors tensors = new(lab.Session, arena, new BlockPlan(network), net.Parameters, n, _ => n, training: true);
         arena.Allocate(lab.Session.Context.Handles);
         lab.Session.Stream.Clear((nint)arena.Base, arena.Bytes);

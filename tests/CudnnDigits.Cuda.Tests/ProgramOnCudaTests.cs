@@ -30,7 +30,7 @@ public sealed class ProgramOnCudaTests : TestsWithFolder
         foreach (string run in new[] { "first", "second" })
         {
             Succeeds("train", "--data", _data, "--device", "cuda", "--deterministic", "--model", "simple", "--epochs", "2", "--kernels",
-                "hybrid", "--out", _folder[run]);
+                "layered", "--out", _folder[run]);
         }
 
         Assert.Equal(File.ReadAllBytes(_folder["first/model.safetensors"]), File.ReadAllBytes(_folder["second/model.safetensors"]));
@@ -76,7 +76,7 @@ public sealed class ProgramOnCudaTests : TestsWithFolder
 
         using JsonDocument bench = JsonDocument.Parse(
             Succeeds("bench", "--device", "cuda", "--model", "simple", "--steps", "1", "--batch-size", "16", "--precision", "bf16",
-                "--kernels", "hybrid", "--profile", "--json").Output);
+                "--kernels", "layered", "--profile", "--json").Output);
         CliProgram.AssertRefused("--layers measures the CPU", "bench", "--layers", "--device", "cuda");
         Assert.Equal("bf16", bench.RootElement.GetProperty("precision").GetString());
         Assert.True(bench.RootElement.GetProperty("train_images_per_second").GetDouble() > 0);

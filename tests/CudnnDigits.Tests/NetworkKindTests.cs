@@ -14,12 +14,13 @@ public class NetworkKindTests
 
     [Theory]
     [InlineData("improved", Precision.Bf16, "9.0", nameof(CudaKernels.Warpgroups))]
-    [InlineData("improved", Precision.Bf16, "8.6", nameof(CudaKernels.Hybrid))]
-    [InlineData("improved", Precision.Bf16, "10.0", nameof(CudaKernels.Hybrid))]
-    [InlineData("improved", Precision.Tf32, "9.0", nameof(CudaKernels.Hybrid))]
-    [InlineData("simple", Precision.Bf16, "9.0", nameof(CudaKernels.Hybrid))]
-    [InlineData("simple", Precision.Fp32, "7.5", nameof(CudaKernels.Hybrid))]
-    public void The_fastest_that_was_measured_is_chosen(string network, Precision precision, string capability, string expected) =>
+    [InlineData("improved", Precision.Bf16, "8.0", nameof(CudaKernels.Fused))]
+    [InlineData("improved", Precision.Bf16, "10.0", nameof(CudaKernels.Fused))]
+    [InlineData("improved", Precision.Tf32, "9.0", nameof(CudaKernels.Fused))]
+    [InlineData("simple", Precision.Bf16, "9.0", nameof(CudaKernels.Fused))]
+    [InlineData("simple", Precision.Fp32, "7.5", nameof(CudaKernels.Layered))]
+    [InlineData("narrow", Precision.Bf16, "9.0", nameof(CudaKernels.Layered))]
+    public void The_first_that_can_run_is_chosen(string network, Precision precision, string capability, string expected) =>
         Assert.Equal(Enum.Parse<CudaKernels>(expected), Choose(network, precision, capability, CudaKernels.Auto));
 
     [Fact]

@@ -12,11 +12,9 @@ namespace CudnnDigits.Cuda;
 internal readonly record struct NetworkKind(CudaKernels Kernels)
 {
     /// <summary>Whether it calls cuDNN or cuBLAS.</summary>
-    public bool NeedsLibraries => Kernels is CudaKernels.Layered or CudaKernels.Hybrid;
+    public bool NeedsLibraries => Kernels == CudaKernels.Layered;
 
-    /// <summary>
-    /// As asked for, or the fastest of those that were measured (docs/gpu.md); refuses fused kernels that cannot run it here.
-    /// </summary>
+    /// <summary>As asked for, or the first that can run it here (docs/gpu.md); refuses kernels that cannot.</summary>
     public static NetworkKind Choose(CudaGpu gpu, Precision precision, NetworkSpec network, CudaKernels kernels)
     {
         string? whyNotFused = gpu.ComputeCapability.Major < 8 ? "need a GPU of compute capability 8.0 or newer"
@@ -35,13 +33,14 @@ internal readonly record struct NetworkKind(CudaKernels Kernels)
 
         return new NetworkKind(kernels != CudaKernels.Auto ? kernels
             : whyNotWarpgroups is null ? CudaKernels.Warpgroups
-            : CudaKernels.Hybrid); // until a GPU has shown where the fused kernels are as fast
+            : whyNotFused is null ? CudaKernels.Fused
+            : CudaKernels.Layered);
     }
 
     /// <summary>Reserves a network's tensors for steps of up to a number of samples; prediction alone needs no gradients.</summary>
     public CudaNetwork Make(
         CudaSession session, DeviceArena arena, NetworkSpec network, int batch, IReadOnlyList<OptimizerBuffer>? kept) => NeedsLibraries
-        ? new LayeredNetwork(session, arena, network, batch, kept, ownKernels: Kernels == CudaKernels.Hybrid)
+        ? new LayeredNetwork(session, arena, network, batch, kept)
         : Kernels == CudaKernels.Warpgroups ? new FusedNetwork(session, arena, network, batch, kept)
         : new TileNetwork(session, arena, network, batch, kept);
 }

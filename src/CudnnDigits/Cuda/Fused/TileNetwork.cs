@@ -27,7 +27,7 @@ internal sealed class TileNetwork : CudaNetwork
     {
         if (batch > MostSamples)
         {
-            throw new InputException($"--kernels fused: a batch has {MostSamples} digits at most, and is {batch}");
+            throw new InputException($"the fused kernels take batches of up to {MostSamples} digits, not {batch}; choose a smaller batch");
         }
 
         bool training = kept is not null;

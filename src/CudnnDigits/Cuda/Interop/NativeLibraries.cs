@@ -102,7 +102,7 @@ internal static class NativeLibraries
                 : $"cuDNN is missing: {DnnFile} was not found {Where(places)}{OtherMajor(places)}";
             throw new CudaUnavailableException($"{mismatch ?? missing}; install cuBLAS and cuDNN 9 of one CUDA version "
                 + $"(pip install nvidia-cudnn-cu12 brings both), or name their folders in {PathVariable}; on a GPU since Ampere, "
-                + "--kernels fused needs neither");
+                + "every --model runs without them if --kernels is left out");
         }
     }
 

@@ -20,12 +20,10 @@ internal readonly record struct BatchNormTensors(
 
 /// <summary>
 /// Batch normalization over N, H, W by cuDNN, channels last; statistics in float32 whatever the activations are. Training takes
-/// cuDNN's persistent mode, as PyTorch does: with channels last the plain one makes the whole step seventeen times as long
-/// (docs/performance.md).
+/// cuDNN's persistent mode, as PyTorch does: with channels last the plain one makes the whole step seventeen times as long (H100).
 /// </summary>
 internal sealed unsafe class BatchNorm2d
 {
-    private readonly CudaSession _session;
     private readonly CudnnHandle _cudnn;
     private readonly CudnnTensor _x;
     private readonly CudnnDescriptor _parameters;
@@ -33,7 +31,7 @@ internal sealed unsafe class BatchNorm2d
 
     public BatchNorm2d(CudaSession session, CudaHandles handles, int n, Shape shape, bool training)
     {
-        (_session, _cudnn, _channels) = (session, session.Cudnn, shape.C);
+        (_cudnn, _channels) = (session.Cudnn, shape.C);
         _x = new CudnnTensor(session, handles, n, shape);
         _parameters = CudnnDescriptor.Tensor(handles);
         (nint handle, nint x, nint parameters) = (_cudnn.Value, _x.Descriptor, _parameters.Value);
@@ -78,18 +76,6 @@ internal sealed unsafe class BatchNorm2d
             C(t.Gamma), C(t.Beta), C(t.RunningMean), C(t.RunningVariance), BatchNorm2dLayer.Epsilon));
     }
 
-    /// <summary>
-    /// Convolution and batch norm by the running statistics as one convolution: its weights, in the type of the activations, and its
-    /// bias, (C) f32, from the master weights, (C, …) f32.
-    /// </summary>
-    public void Fold(DeviceTensor w, in BatchNormTensors t, (DeviceTensor Weights, DeviceTensor Bias) folded)
-    {
-        string kernel = "fold_batch_norm" + _session.KernelSuffix;
-        _session.Launch(kernel, KernelSource.Common.Blocks(kernel, w.Count), new FoldBatchNorm(
-            w.Holding(w.Count, DeviceType.F32), C(t.Gamma), C(t.Beta), C(t.RunningMean), C(t.RunningVariance), BatchNorm2dLayer.Epsilon,
-            folded.Weights.Holding(w.Count, _session.ActivationType), C(folded.Bias), _channels, (int)w.Count / _channels));
-    }
-
     /// <summary>dX, dγ and dβ from dY; dX may not lie where dY does.</summary>
     public void Backward(
         DeviceTensor x, DeviceTensor dy, DeviceTensor dx, in BatchNormTensors t, DeviceTensor workspace, DeviceTensor reserve)
@@ -108,6 +94,3 @@ internal sealed unsafe class BatchNorm2d
 
     private nint Reserve(DeviceTensor tensor) => tensor.Holding(ReserveBytes, DeviceType.U8);
 }
-
-internal readonly record struct FoldBatchNorm(
-    nint W, nint Gamma, nint Beta, nint Mean, nint Variance, double Epsilon, nint Folded, nint Shift, int Channels, int OfChannel);

@@ -10,7 +10,7 @@ namespace CudnnDigits.Cuda.Layered;
 /// Convolution by cuDNN, channels last. The algorithm of each pass is cuDNN's own first proposal that is allowed: a choice
 /// without timing, so that a resumed run makes the same one.
 /// </summary>
-internal sealed unsafe class Conv2d : IConvolution
+internal sealed unsafe class Conv2d
 {
     private const int MostProposals = 16;
 
@@ -109,12 +109,15 @@ internal sealed unsafe class Conv2d : IConvolution
     /// </summary>
     public static long MostWorkspace(int batch) => Math.Max(256L << 20, batch * (256L << 10));
 
+    /// <summary>Bytes of workspace that the passes need.</summary>
     public long WorkspaceBytes => Passes.Max(pass => pass.WorkspaceBytes);
 
+    /// <summary>What computes each pass.</summary>
     public string Algorithms => string.Join(", ", Passes.Select(pass => pass.Name));
 
     private IEnumerable<Pass> Passes => new[] { _forward, _backwardData, _backwardWeights }.OfType<Pass>();
 
+    /// <summary>y = x ∗ w; x (N, H, W, C), w (K, R, S, C), y (N, H', W', K).</summary>
     public void Forward(DeviceTensor x, DeviceTensor w, DeviceTensor y, DeviceTensor workspace)
     {
         float one = 1, zero = 0;
@@ -123,6 +126,7 @@ internal sealed unsafe class Conv2d : IConvolution
             _forward.Workspace(workspace), (nuint)_forward.WorkspaceBytes, &zero, _y.Descriptor, _y.At(y)));
     }
 
+    /// <summary>dX from dY.</summary>
     public void BackwardData(DeviceTensor w, DeviceTensor dy, DeviceTensor dx, DeviceTensor workspace)
     {
         float one = 1, zero = 0;
@@ -132,6 +136,7 @@ internal sealed unsafe class Conv2d : IConvolution
             pass.Workspace(workspace), (nuint)pass.WorkspaceBytes, &zero, _x.Descriptor, _x.At(dx)));
     }
 
+    /// <summary>dW from x and dY, in the type of the activations.</summary>
     public void BackwardWeights(DeviceTensor x, DeviceTensor dy, DeviceTensor dw, DeviceTensor workspace)
     {
         float one = 1, zero = 0;

@@ -5,11 +5,7 @@ using CudnnDigits.Model;
 
 namespace CudnnDigits.Cuda.Layered;
 
-/// <summary>
-/// The convolution blocks of a step, layer by layer: cuDNN's convolution, batch norm and pooling, and our activation. Where
-/// <see cref="ConvTensors"/> says so, a first convolution of our own, pooling and activation in one pass, and in predictions weights that
-/// do batch norm's work.
-/// </summary>
+/// <summary>The convolution blocks of a step, layer by layer: cuDNN's convolution, batch norm and pooling, and our activation.</summary>
 internal sealed class LayeredConvolutions
 {
     private readonly LayeredNetwork _net;
@@ -27,14 +23,10 @@ internal sealed class LayeredConvolutions
         Block MakeBlock(ConvTensors t, BatchNorm2d? norm)
         {
             Shape output = t.Plan.Conv.Infer(t.Plan.Input), pooled = t.Plan.Pool?.Infer(output) ?? output;
-            Dropout dropout = Dropout.Of(t.Plan.Dropout, t.Plan.DropoutIndex, seed);
             return new Block(
-                t.First ? new FirstConv2d(session, t.Plan, batch)
-                    : new Conv2d(session, handles, t.Plan, batch, workspaceLimit - _reserves.Sum(), net.Trains),
-                norm,
-                t.Plan.Pool is null || t.OnePass ? null : new MaxPool2d(session, handles, t.Plan.Pool, batch, output),
-                new Activation(session, batch, pooled, dropout),
-                t.OnePass ? new PooledActivation(session, batch, output, dropout) : null, t);
+                new Conv2d(session, handles, t.Plan, batch, workspaceLimit - _reserves.Sum(), net.Trains), norm,
+                t.Plan.Pool is null ? null : new MaxPool2d(session, handles, t.Plan.Pool, batch, output),
+                new Activation(session, batch, pooled, Dropout.Of(t.Plan.Dropout, t.Plan.DropoutIndex, seed)), t);
         }
     }
 
@@ -46,45 +38,25 @@ internal sealed class LayeredConvolutions
     public IReadOnlyDictionary<string, string> Algorithms =>
         _blocks.ToDictionary(block => block.Tensors.Plan.Conv.Name, block => block.Conv.Algorithms);
 
-    /// <summary>Folds batch norm into the weights that predictions use, where the network has room for them.</summary>
-    public void PreparePrediction()
-    {
-        foreach (Block block in _blocks)
-        {
-            if (block.Tensors is { Folded: { } folded, Norm: { } norm, Plan.Conv.WeightName: { } name })
-            {
-                block.Norm!.Fold(_net.Parameters.Master(name), norm, folded);
-            }
-        }
-    }
-
     public void Forward(DeviceTensor state, bool training, DeviceTensor workspace)
     {
         DeviceTensor shared = Shared(workspace);
         for (int i = 0; i < _blocks.Length; i++)
         {
             (Block block, ConvTensors t) = (_blocks[i], _blocks[i].Tensors);
-            (DeviceTensor Weights, DeviceTensor Bias)? folded = training ? null : t.Folded;
-            DeviceTensor normal = folded is null ? t.Normal : t.Y;
-            DeviceTensor? bias = folded?.Bias ?? (t.Plan.Conv.Bias ? _net.Parameters.Master(t.Plan.Conv.BiasName) : null);
-            block.Conv.Forward(t.X, folded?.Weights ?? _net.Parameters.Operand(t.Plan.Conv.WeightName), t.Y, shared);
+            DeviceTensor? bias = t.Plan.Conv.Bias ? _net.Parameters.Master(t.Plan.Conv.BiasName) : null;
+            block.Conv.Forward(t.X, _net.Parameters.Operand(t.Plan.Conv.WeightName), t.Y, shared);
             if (training)
             {
-                block.Norm?.Training(t.Y, normal, t.Norm!.Value, shared, Reserve(workspace, i));
+                block.Norm?.Training(t.Y, t.Normal, t.Norm!.Value, shared, Reserve(workspace, i));
             }
-            else if (folded is null)
+            else
             {
-                block.Norm?.Prediction(t.Y, normal, t.Norm!.Value);
+                block.Norm?.Prediction(t.Y, t.Normal, t.Norm!.Value);
             }
 
-            if (block.OnePass is not null)
-            {
-                block.OnePass.Forward(state, normal, bias, t.Z, training);
-                continue;
-            }
-
-            block.Pool?.Forward(normal, t.Pooled);
-            block.Activation.Forward(state, block.Pool is null ? normal : t.Pooled, bias, t.Z, training);
+            block.Pool?.Forward(t.Normal, t.Pooled);
+            block.Activation.Forward(state, t.Pooled, bias, t.Z, training);
         }
     }
 
@@ -98,18 +70,10 @@ internal sealed class LayeredConvolutions
         {
             (Block block, ConvTensors t) = (_blocks[i], _blocks[i].Tensors);
             DeviceTensor? sums = t.Plan.Conv.Bias ? _net.Sums : null, dBias = t.Plan.Conv.Bias ? p.Gradient(t.Plan.Conv.BiasName) : null;
-            if (block.OnePass is not null)
+            block.Activation.Backward(t.Z, gradient, sums, dBias);
+            if (block.Pool is not null)
             {
-                block.OnePass.Backward(t.Normal, t.Z, gradient, other, sums, dBias);
-            }
-            else
-            {
-                block.Activation.Backward(t.Z, gradient, sums, dBias);
-                block.Pool?.Backward(t.Pooled, gradient, t.Normal, other);
-            }
-
-            if (t.Plan.Pool is not null)
-            {
+                block.Pool.Backward(t.Pooled, gradient, t.Normal, other);
                 (gradient, other) = (other, gradient);
             }
 
@@ -132,10 +96,6 @@ internal sealed class LayeredConvolutions
 
     private DeviceTensor Reserve(DeviceTensor workspace, int block) => workspace.Slice(_reserves.Take(block).Sum(), _reserves[block]);
 
-    /// <summary>
-    /// The operations of a convolution block, in order. The bias is added after pooling: that gives the same. OnePass, where there is one,
-    /// replaces Pool and Activation.
-    /// </summary>
-    private sealed record Block(
-        IConvolution Conv, BatchNorm2d? Norm, MaxPool2d? Pool, Activation Activation, PooledActivation? OnePass, ConvTensors Tensors);
+    /// <summary>The operations of a convolution block, in order. The bias is added after pooling: that gives the same.</summary>
+    private sealed record Block(Conv2d Conv, BatchNorm2d? Norm, MaxPool2d? Pool, Activation Activation, ConvTensors Tensors);
 }

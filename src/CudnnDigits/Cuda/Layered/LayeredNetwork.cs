@@ -9,12 +9,10 @@ namespace CudnnDigits.Cuda.Layered;
 /// <summary>
 /// Buffers of one convolution block, (N, H, W, C) each: its input X, the convolution's output Y, Normal after batch norm, Pooled, and Z
 /// after bias, ReLU and dropout. Where a block has no batch norm, Normal is Y; where it has no pooling, Pooled is Normal and Z overwrites
-/// it, which loses nothing that the backward pass reads. First: <see cref="FirstConv2d"/> runs the convolution. OnePass:
-/// <see cref="PooledActivation"/> runs all between Normal and Z, and Pooled is Z. Folded: what in predictions does batch norm's work.
+/// it, which loses nothing that the backward pass reads.
 /// </summary>
 internal sealed record ConvTensors(
-    ConvPlan Plan, DeviceTensor X, DeviceTensor Y, DeviceTensor Normal, DeviceTensor Pooled, DeviceTensor Z,
-    BatchNormTensors? Norm, bool First, bool OnePass, (DeviceTensor Weights, DeviceTensor Bias)? Folded);
+    ConvPlan Plan, DeviceTensor X, DeviceTensor Y, DeviceTensor Normal, DeviceTensor Pooled, DeviceTensor Z, BatchNormTensors? Norm);
 
 /// <summary>
 /// A network whose layers run one by one, by cuDNN, cuBLAS and small kernels of our own. It runs every network that
@@ -25,11 +23,10 @@ internal sealed class LayeredNetwork : CudaNetwork
     private readonly CudaSession _session;
 
     /// <summary>
-    /// Reserves everything in the arena; for prediction, where nothing is kept, no gradients, and two activations at a time. Kernels of
-    /// our own may replace the calls of cuDNN that they are faster than (docs/decisions/0016-kernels-between-cudnns-calls.md).
+    /// Reserves everything in the arena; for prediction, where nothing is kept, no gradients, and two activations at a time.
     /// </summary>
     public LayeredNetwork(
-        CudaSession session, DeviceArena arena, NetworkSpec network, int batch, IReadOnlyList<OptimizerBuffer>? kept, bool ownKernels)
+        CudaSession session, DeviceArena arena, NetworkSpec network, int batch, IReadOnlyList<OptimizerBuffer>? kept)
         : base(session, arena, network, batch, kept, order: null)
     {
         bool training = kept is not null;
@@ -47,19 +44,14 @@ internal sealed class LayeredNetwork : CudaNetwork
         foreach (ConvPlan block in Plan.Convs)
         {
             Shape output = block.Conv.Infer(block.Input), pooled = block.Pool?.Infer(output) ?? output;
-            bool folds = ownKernels && block.Norm is not null, onePass = ownKernels && PooledActivation.Fits(block);
-            DeviceTensor y = Activations(output), normal = block.Norm is null || (folds && !training) ? y : Activations(output);
-            DeviceTensor p = block.Pool is null ? normal : Activations(pooled), z = block.Pool is null || onePass ? p : Activations(pooled);
+            DeviceTensor y = Activations(output), normal = block.Norm is null ? y : Activations(output);
+            DeviceTensor p = block.Pool is null ? normal : Activations(pooled), z = block.Pool is null ? p : Activations(pooled);
             BatchNormTensors? norm = block.Norm is null ? null : BatchNormTensors.Of(Parameters, block.Norm, training) with
             {
                 SavedMean = arena.Reserve(block.Norm.Channels, DeviceType.F32),
                 SavedInverseDeviation = arena.Reserve(block.Norm.Channels, DeviceType.F32),
             };
-            long weights = Parameters.Master(block.Conv.WeightName).Count;
-            (DeviceTensor, DeviceTensor)? folded = folds
-                ? (arena.Reserve(weights, session.ActivationType), arena.Reserve(block.Conv.OutChannels, DeviceType.F32))
-                : null;
-            Convs.Add(new ConvTensors(block, x, y, normal, p, z, norm, ownKernels && FirstConv2d.Fits(block), onePass, folded));
+            Convs.Add(new ConvTensors(block, x, y, normal, p, z, norm));
             largest = Math.Max(largest, Math.Max(block.Input.Size, Math.Max(output.Size, pooled.Size)));
             x = z;
         }
@@ -126,6 +118,9 @@ internal sealed class LayeredNetwork : CudaNetwork
             session.Join();
         }
 
-        public void PreparePrediction() => _convs.PreparePrediction();
+        public void PreparePrediction()
+        {
+            // Batch norm reads its parameters and running statistics themselves.
+        }
     }
 }
