@@ -6,36 +6,89 @@ struct TileForward {
     Convolution shape;
     PreviousLayer before;
     const void *w;
-    void *y;
+    void *y;            // none where only what is pooled is wanted
+    void *pooled;       // (N, out_height / 2, out_width / 2, outs), where the shape pools
+    const float *gamma; // of the batch norm behind: y whose u is greatest. None: the greatest y
     ChannelNorm norm;
 };
 
+// Four pixels of a tile that a lane has in two fragments: a window, or two times two that are eight and sixteen apart.
+struct FourPixels {
+    int first, down, right;         // the number of one in (N, H, W), and how far it is to the others
+    int end, most_down, most_right; // those that exist are before the end, and so many
+    int pooled;                     // the window's place in (N, H / 2, W / 2)
+
+    DEVICE_INLINE FourPixels(const Convolution &c, const TileRows &rows, int fragment, int g) {
+        if (c.pools) {
+            const Divisor across = c.by_across(), down_image = c.by_down();
+            const int number = window_of(c.fragments, fragment, g), line = across.quotient(number), column = number - line * across.divisor;
+            const int image = down_image.quotient(rows.first + line), row = rows.first + line - image * down_image.divisor;
+            first = (image * c.out_height + 2 * row) * c.out_width + 2 * column, down = c.out_width, right = 1;
+            end = line < rows.count ? first + 2 * c.out_width : 0;
+            most_down = c.out_height - 2 * row, most_right = c.out_width - 2 * column;
+            pooled = (image * (c.out_height / 2) + row) * (c.out_width / 2) + column;
+        } else {
+            first = rows.first * c.out_width + pixel_of(c.fragments, fragment, g), down = 16, right = 8;
+            end = (rows.first + rows.count) * c.out_width;
+            most_down = most_right = 2;
+            pooled = 0;
+        }
+        most_down = fragment + 1 < c.fragments ? most_down : 1;
+        end = fragment < c.fragments ? end : 0;
+    }
+
+    DEVICE_INLINE int operator[](int k) const { return first + k / 2 * down + k % 2 * right; }
+    DEVICE_INLINE bool has(int k) const {
+        const bool before_end = (*this)[k] < end, in_height = k / 2 < most_down, in_width = k % 2 < most_right;
+        return before_end & in_height & in_width;
+    }
+};
+
 template <class Mode, int Groups> struct ForwardOutput {
+    using Element = typename Mode::Element;
+
+    static constexpr int units = 8 / Mode::of_unit; // of eight channels
+
     const TileForward &p;
     WarpSums<Groups> sums;
 
     DEVICE_INLINE void take(const Convolution &c, const TileRows &rows, const Sums<Groups> &made) {
-        const int pixels = rows.count * c.out_width, row = here(lane()) / 4;
 #pragma unroll
         for (int group = 0; group < Groups; ++group) {
             const int channel = ((int)blockIdx.y * Groups + group) * 32 + here(lane()) % 4 * 8;
             ChannelSums of_tile;
 #pragma unroll
-            for (int m = 0; m < most_fragments; ++m) {
+            for (int m = 0; m < most_fragments; m += 2) {
+                const FourPixels pixels(c, rows, m, here(lane()) / 4);
+                Unit narrow[units][4];
 #pragma unroll
-                for (int half = 0; half < 2; ++half) {
-                    const int pixel = pixel_of(c.fragments, m, 8 * half + row);
-                    if (m < c.fragments && pixel < pixels && channel < c.outs) {
-                        auto *to =
-                            static_cast<typename Mode::Element *>(p.y) + ((long long)rows.first * c.out_width + pixel) * c.outs + channel;
-                        const Eight y = made.eight(m, half, group);
-                        store_eight<Mode>(to, y);
+                for (int k = 0; k < 4; ++k) {
+                    if (pixels.has(k) && channel < c.outs) {
+                        const Eight y = made.eight(m + k / 2, k % 2, group);
                         of_tile.add(y, y);
+#pragma unroll
+                        for (int i = 0; i < units; ++i) {
+                            narrow[i][k] = narrow_unit<Mode>(y, i);
+                            if (p.y) {
+                                store_unit(address(p.y, pixels[k], c.outs, channel, i), narrow[i][k]);
+                            }
+                        }
+                    }
+                }
+                if (c.pools && pixels.has(3) && channel < c.outs) {
+#pragma unroll
+                    for (int i = 0; i < units; ++i) {
+                        const auto sign = Affine::of<Mode::of_unit>(p.gamma, channel + i * Mode::of_unit, 1);
+                        store_unit(address(p.pooled, pixels.pooled, c.outs, channel, i), pooled_unit<Mode>(narrow[i], sign));
                     }
                 }
             }
             sums.add(group, of_tile);
         }
+    }
+
+    DEVICE_INLINE static void *address(void *images, int pixel, int channels, int channel, int unit) {
+        return static_cast<Element *>(images) + (long long)pixel * channels + channel + unit * Mode::of_unit;
     }
 
     DEVICE_INLINE void finish(const Convolution &) {

@@ -136,6 +136,10 @@ DEVICE_INLINE void multiply_stage(Sums<Groups> &sums, const unsigned (&pixels)[m
 // The pixel of a tile that a lane has in a fragment, g or g + 8.
 DEVICE_INLINE int pixel_of(int fragments, int fragment, int row) { return (warp() * fragments + fragment) * 16 + row; }
 
+// Where output is made in windows: the window of a tile whose upper pixels a lane has as g and g + 8 of an even fragment, its lower ones of
+// the next.
+DEVICE_INLINE int window_of(int fragments, int fragment, int g) { return (warp() * fragments + fragment) / 2 * 8 + g; }
+
 // Tile after tile: input.fill(rows, first channel, units, planes) makes a chunk of channels of the rows that a tile reads;
 // output.take(shape, rows, sums) gets all sums of it.
 template <class Mode, int Groups, class Input, class Output>
@@ -150,13 +154,18 @@ DEVICE_INLINE void convolve(const Convolution &c, const void *weights, Input &in
     wait_for_kernel_before();
     for (int tile = (int)blockIdx.x; tile < c.tiles; tile += (int)gridDim.x) {
         const TileRows rows(c, tile);
-        const int pixels = rows.count * c.out_width;
+        const Divisor across = c.by_across();
         unsigned places[most_fragments];
 #pragma unroll
         for (int m = 0; m < most_fragments; ++m) {
-            const int pixel = smaller(pixel_of(c.fragments, m, lane() % 16), pixels - 1), row = c.by_out_width().quotient(pixel);
-            const int slot = rows.slot_of(c, rows.first + row) - rows.first_slot;
-            places[m] = first_byte + (unsigned)(slot * c.pitch() + pixel - row * c.out_width) * 16 + lane() / 16 * plane;
+            const int wanted = c.pools ? window_of(c.fragments, m, lane() % 8) : pixel_of(c.fragments, m, lane() % 16);
+            const int one = smaller(wanted, rows.count * across.divisor - 1), row = across.quotient(one);
+            int slot = rows.slot_of(c, rows.first + row) - rows.first_slot, column = one - row * across.divisor;
+            if (c.pools) {
+                slot += m % 2;
+                column = smaller(2 * column + lane() / 8 % 2, c.out_width - 1);
+            }
+            places[m] = first_byte + (unsigned)(slot * c.pitch() + column) * 16 + lane() / 16 * plane;
         }
         Sums<Groups> sums = {};
         for (int chunk = 0; chunk < chunks; ++chunk) {

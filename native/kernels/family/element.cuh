@@ -196,15 +196,20 @@ template <class Mode> DEVICE_INLINE Eight load_eight(const typename Mode::Elemen
     return out;
 }
 
+// Unit i of them.
+template <class Mode> DEVICE_INLINE Unit narrow_unit(const Eight &x, int i) {
+    Values<Mode::of_unit> part;
+#pragma unroll
+    for (int k = 0; k < Mode::of_unit; ++k) {
+        part.v[k] = x.v[i * Mode::of_unit + k];
+    }
+    return Mode::narrow(part);
+}
+
 template <class Mode> DEVICE_INLINE void store_eight(typename Mode::Element *to, const Eight &x) {
 #pragma unroll
-    for (int first = 0; first < 8; first += Mode::of_unit) {
-        Values<Mode::of_unit> part;
-#pragma unroll
-        for (int i = 0; i < Mode::of_unit; ++i) {
-            part.v[i] = x.v[first + i];
-        }
-        store_unit(to + first, Mode::narrow(part));
+    for (int i = 0; i < 8 / Mode::of_unit; ++i) {
+        store_unit(to + i * Mode::of_unit, narrow_unit<Mode>(x, i));
     }
 }
 

@@ -111,7 +111,7 @@ template <class Mode> DEVICE_INLINE void first_forward(const FirstForward &p) {
             int places[2];
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
-                const int pixel = smaller(first + 8 * half + g, pixels - 1), row = c.by_out_width().quotient(pixel);
+                const int pixel = smaller(first + 8 * half + g, pixels - 1), row = c.by_across().quotient(pixel);
                 places[half] = (rows.slot_of(c, rows.first + row) - rows.first_slot) * c.pitch() + pixel - row * c.out_width;
             }
             float made[4][4] = {};
@@ -170,7 +170,7 @@ template <class Mode> DEVICE_INLINE void first_backward_weights(const FirstBackw
     for (int i = (int)threadIdx.x; i < c.plane; i += conv_threads) {
         windows.tile[i] = {};
     }
-    TallRows of_dy = {c.samples, c.out_height, c.out_width, c.outs, 0, 0, c.pitch(), c.plane, c.by_out_width(), c.by_period(), 0, c.rows};
+    TallRows of_dy = {c.samples, c.out_height, c.out_width, c.outs, 0, 0, c.pitch(), c.plane, c.by_across(), c.by_period(), 0, c.rows};
     const int used = (c.taps() + 7) / 8, fragments = (outs + 15) / 16;
     int offsets[tiles];
 #pragma unroll

@@ -31,19 +31,21 @@ struct Convolution {
     int height, width, channels;     // of what is convolved
     int out_height, out_width, outs; // of what comes out
     int side, padding;               // of the window; rows and columns of zeros about an image
-    int rows, tiles;                 // rows of output that a block makes at a time, and how many times that is
+    int pools;                       // 1: output is made in windows of two by two pixels, 0: pixel by pixel
+    int rows, tiles;                 // rows of pixels or windows that a block makes at a time, and how many times that is
     int slots, plane;                // rows of the tall image, and positions, for which a block has room
     int fragments;                   // sixteens of pixels of a warp
     int width_of_block;              // outputs of a block: 32 or 64
-    unsigned width_factor, period_factor, out_width_factor, out_height_factor; // of divisors
+    unsigned width_factor, period_factor, across_factor, down_factor; // of divisors
 
     DEVICE_INLINE int period() const { return height + padding; }
     DEVICE_INLINE int pitch() const { return width + padding; }
     DEVICE_INLINE int taps() const { return side * side; }
     DEVICE_INLINE Divisor by_width() const { return {width, width_factor}; }
     DEVICE_INLINE Divisor by_period() const { return {period(), period_factor}; }
-    DEVICE_INLINE Divisor by_out_width() const { return {out_width, out_width_factor}; }
-    DEVICE_INLINE Divisor by_out_height() const { return {out_height, out_height_factor}; }
+    // Pixels or windows of a row, and rows of them of an image. Those of odd sizes reach beyond it.
+    DEVICE_INLINE Divisor by_across() const { return {(out_width + pools) >> pools, across_factor}; }
+    DEVICE_INLINE Divisor by_down() const { return {(out_height + pools) >> pools, down_factor}; }
     DEVICE_INLINE unsigned plane_bytes() const { return (unsigned)plane * 16; }
 };
 
@@ -123,17 +125,17 @@ struct TileRows {
     int first_slot, slots; // of the tall image
 
     DEVICE_INLINE TileRows(const Convolution &c, int tile) {
-        const int all = c.samples * c.out_height;
+        const int all = c.samples * c.by_down().divisor;
         first = tile * c.rows;
         count = smaller(c.rows, all - first);
         const int last = first + count - 1;
         first_slot = slot_of(c, first);
-        slots = slot_of(c, last) + c.side - first_slot;
+        slots = slot_of(c, last) + c.pools + c.side - first_slot;
     }
 
     // Where the windows of a row of output begin.
     DEVICE_INLINE static int slot_of(const Convolution &c, int row) {
-        const int image = c.by_out_height().quotient(row);
-        return image * c.period() + row - image * c.out_height;
+        const int image = c.by_down().quotient(row);
+        return image * c.period() + ((row - image * c.by_down().divisor) << c.pools);
     }
 };

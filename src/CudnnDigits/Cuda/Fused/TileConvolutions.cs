@@ -22,7 +22,9 @@ internal sealed class TileConvolutions
         (_multiprocessors, _elementBytes) = (session.Multiprocessors, (int)session.ActivationType);
         _ = session.FamilyKernels; // loaded now: not while something is captured
         _layers = [.. net.Layers.Select(Plan)];
-        _ends = [.. net.Layers.Select(layer => new Features(session, layer.Output, layer.Plan.Pool is not null, n))];
+        _ends = [.. net.Layers.Select(layer => layer.IsPooledAtOnce
+            ? new Features(session, layer.Pooled, pools: false, n)
+            : new Features(session, layer.Output, layer.Plan.Pool is not null, n))];
 
         Layer Plan(TileLayer layer) => layer.Plan.Input.C == 1
             ? new(layer, TileShape.First(layer.Plan, n), default, TileShape.FirstBackwardWeights(layer.Plan, n, _elementBytes))
@@ -58,15 +60,17 @@ internal sealed class TileConvolutions
             else
             {
                 Launch($"conv_forward_{shape.WidthOfBlock}", Grid(shape), shape.SharedBytes, new TileForward(
-                    shape, Before(_layers[i - 1].Of, training), layer.W.Address, Of(layer.Y), norm));
+                    shape, Before(_layers[i - 1].Of, training), layer.W.Address, OrNone(layer.Y),
+                    layer.IsPooledAtOnce ? Of(layer.Marked) : 0, layer.Gamma, norm));
             }
 
-            bool isLast = i == _layers.Length - 1, marks = layer.IsChanged(training) && (training || !isLast);
+            bool isLast = i == _layers.Length - 1, drops = training && layer.Plan.Dropout is not null;
+            bool marks = layer.IsPooledAtOnce ? drops : layer.IsChanged(training) && (training || !isLast);
             if (isLast || marks)
             {
                 _ends[i].Forward(
-                    state, layer.Y, layer.Affine, marks ? layer.Marked : null, isLast ? _net.Features : null,
-                    layer.Dropout(_seed, training));
+                    state, layer.IsPooledAtOnce ? layer.Marked : layer.Y, layer.Affine, marks ? layer.Marked : null,
+                    isLast ? _net.Features : null, layer.Dropout(_seed, training));
             }
         }
     }
@@ -140,6 +144,8 @@ internal sealed class TileConvolutions
     /// <summary>A weight gradient from its partial sums.</summary>
     private void AddUp(TileLayer layer, int rows) =>
         ColumnSums.AddUp(_session, _net.Buffers.PartialWeights, rows, (int)layer.DW.Count, layer.DW);
+
+    private nint OrNone(DeviceTensor images) => images.Count == 0 ? 0 : Of(images);
 
     private nint Of(DeviceTensor images) => images.Holding(images.Count / _net.Batch * _n, _session.ActivationType);
 

@@ -9,7 +9,8 @@ internal readonly record struct PreviousLayer(nint Y, Affine Affine, float KeepS
 internal readonly record struct GradientLayer(
     nint Y, nint Du, Affine Affine, uint Pools, uint PairWidthFactor, uint PairsFactor);
 
-internal readonly record struct TileForward(TileShape Shape, PreviousLayer Before, nint W, nint Y, ChannelNorm Norm);
+internal readonly record struct TileForward(
+    TileShape Shape, PreviousLayer Before, nint W, nint Y, nint Pooled, nint Gamma, ChannelNorm Norm);
 
 internal readonly record struct TileBackwardData(
     TileShape Shape, GradientLayer Layer, nint Turned, nint Below, Affine AffineBelow, float KeepScale, nint DuBelow,

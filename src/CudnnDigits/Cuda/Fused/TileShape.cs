@@ -8,9 +8,9 @@ namespace CudnnDigits.Cuda.Fused;
 /// says how the kernel is launched: in blocks that take one tile after another.
 /// </summary>
 internal readonly record struct TileShape(
-    int Samples, int Height, int Width, int Channels, int OutHeight, int OutWidth, int Outs, int Side, int Padding, int Rows, int Tiles,
-    int Slots, int Plane, int Fragments, int WidthOfBlock, uint WidthFactor, uint PeriodFactor, uint OutWidthFactor,
-    uint OutHeightFactor)
+    int Samples, int Height, int Width, int Channels, int OutHeight, int OutWidth, int Outs, int Side, int Padding, int Pools, int Rows,
+    int Tiles, int Slots, int Plane, int Fragments, int WidthOfBlock, uint WidthFactor, uint PeriodFactor, uint AcrossFactor,
+    uint DownFactor)
 {
     /// <summary>
     /// Two blocks of so much dynamic shared memory fit a multiprocessor of any GPU since Ampere: it has 100 KiB, of which the driver takes
@@ -33,6 +33,11 @@ internal readonly record struct TileShape(
 
     private int Pitch => Width + Padding;
 
+    /// <summary>Pixels or windows of a row, and rows of them of an image.</summary>
+    private int Across => (OutWidth + Pools) >> Pools;
+
+    private int Down => (OutHeight + Pools) >> Pools;
+
     /// <summary>Groups of outputs, of which each block makes one.</summary>
     public int Groups => (Outs + WidthOfBlock - 1) / WidthOfBlock;
 
@@ -43,7 +48,8 @@ internal readonly record struct TileShape(
     public static TileShape Forward(ConvPlan plan, int samples, int multiprocessors, int elementBytes)
     {
         Shape output = plan.Conv.Infer(plan.Input);
-        return Fastest(Of(plan.Input, output, plan.Conv.Kernel, plan.Conv.Padding, samples), multiprocessors, elementBytes);
+        TileShape shape = Of(plan.Input, output, plan.Conv.Kernel, plan.Conv.Padding, samples, plan.Pool is null ? 0 : 1);
+        return Fastest(shape, multiprocessors, elementBytes);
     }
 
     /// <summary>The convolution of dY with the weights turned round that gives the gradient of the layer's input.</summary>
@@ -80,9 +86,9 @@ internal readonly record struct TileShape(
     /// <summary>Bytes of the first layer's input in shared memory, for the kernel that makes its output.</summary>
     public int WindowBytes(int elementBytes) => Math.Max((Slots * Pitch + Padding) * elementBytes, 8 << 10);
 
-    private static TileShape Of(Shape input, Shape output, int side, int padding, int samples) => new(
-        samples, input.H, input.W, input.C, output.H, output.W, output.C, side, padding, 0, 0, 0, 0, 0, 0,
-        Factor(input.W), Factor(input.H + padding), Factor(output.W), Factor(output.H));
+    private static TileShape Of(Shape input, Shape output, int side, int padding, int samples, int pools = 0) => new(
+        samples, input.H, input.W, input.C, output.H, output.W, output.C, side, padding, pools, 0, 0, 0, 0, 0, 0,
+        Factor(input.W), Factor(input.H + padding), Factor((output.W + pools) >> pools), Factor((output.H + pools) >> pools));
 
     /// <summary>By which a kernel multiplies to divide; Divisor in tall.cuh.</summary>
     public static uint Factor(int divisor) => divisor == 1 ? 0 : uint.MaxValue / (uint)divisor + 1;
@@ -97,9 +103,9 @@ internal readonly record struct TileShape(
         (TileShape Shape, double Cycles) best = (shape, double.MaxValue);
         foreach (int width in shape.Outs > 32 ? new[] { 64, 32 } : [32])
         {
-            for (int fragments = MostFragments; fragments > 0; fragments--)
+            for (int fragments = MostFragments; fragments > 0; fragments -= 1 + shape.Pools)
             {
-                int most = fragments * Warps * PixelsOfFragment / shape.OutWidth;
+                int most = (fragments * Warps * PixelsOfFragment >> (2 * shape.Pools)) / shape.Across;
                 TileShape candidate = (shape with { Fragments = fragments, WidthOfBlock = width }).WithRows(most);
                 if (most == 0 || (candidate.SharedBytes > Half && fragments > 1))
                 {
@@ -119,10 +125,10 @@ internal readonly record struct TileShape(
     /// <summary>With so many rows of output in a tile, at most.</summary>
     private TileShape WithRows(int most)
     {
-        int all = Samples * OutHeight, rows = Math.Clamp(most, 1, all), slots = 0;
-        for (int first = 0; first < OutHeight; first++)
+        int all = Samples * Down, rows = Math.Clamp(most, 1, all), slots = 0;
+        for (int first = 0; first < Down; first++)
         {
-            slots = Math.Max(slots, SlotOf(first + rows - 1) + Side - SlotOf(first));
+            slots = Math.Max(slots, SlotOf(first + rows - 1) + Pools + Side - SlotOf(first));
         }
 
         return this with { Rows = rows, Tiles = (all + rows - 1) / rows, Slots = slots, Plane = PlaneOf(slots * Pitch + Padding, 2) };
@@ -146,7 +152,7 @@ internal readonly record struct TileShape(
         int Plane(int count) => PlaneOf((count * pitch + 15) / 16 * 16 + (side - 1) * pitch + side, elementBytes == 2 ? 2 : 4);
     }
 
-    private int SlotOf(int row) => row / OutHeight * Period + row % OutHeight;
+    private int SlotOf(int row) => (row / Down * Period) + (row % Down << Pools);
 
     /// <summary>So that what is read together lies in different banks: a remainder by eight of sixteen bytes.</summary>
     private static int PlaneOf(int positions, int remainder) => (positions - remainder + 7) / 8 * 8 + remainder;

@@ -22,7 +22,8 @@ internal sealed class TileLayer
         Plan = plan;
         Output = plan.Conv.Infer(plan.Input);
         Pooled = plan.Pool?.Infer(Output) ?? Output;
-        Y = arena.Reserve(batch * Output.Size, type);
+        IsPooledAtOnce = plan.Pool is not null && plan.Input.C > 1;
+        Y = arena.Reserve(training || !IsPooledAtOnce ? batch * Output.Size : 0, type);
         Marked = IsMarked ? arena.Reserve(IsChanged(training) ? batch * Pooled.Size : 0, type) : Y;
         Du = arena.Reserve(training ? batch * Pooled.Size : 0, type);
         W = parameters.Operand(plan.Conv.WeightName);
@@ -53,10 +54,16 @@ internal sealed class TileLayer
 
     public bool IsMarked => Plan.Pool is not null || Plan.Dropout is not null;
 
+    /// <summary>Whether the kernel that makes y pools it, too: all but the first layer.</summary>
+    public bool IsPooledAtOnce { get; }
+
     /// <summary>Whether what follows reads Marked instead of Y.</summary>
     public bool IsChanged(bool training) => Plan.Pool is not null || (training && IsMarked);
 
     public bool HasNorm => _norm is not null;
+
+    /// <summary>What batch norm scales with; 0 of a layer with a bias.</summary>
+    public nint Gamma => _norm?.Gamma.Address ?? 0;
 
     public DeviceTensor Y { get; }
 
