@@ -8,7 +8,7 @@ namespace CudnnDigits.Tests;
 public partial class KernelTests
 {
     /// <summary>What macros add to the name of a kernel that there is for several types or modes.</summary>
-    private static readonly string[] Suffixes = ["_f32", "_bf16", "_tf32", "_fp32"];
+    private static readonly string[] Suffixes = ["_f32", "_bf16"];
 
     /// <summary>What stands before that, of kernels whose blocks make so many outputs.</summary>
     private static readonly string[] Widths = ["_32", "_64"];
@@ -214,7 +214,7 @@ public partial class KernelTests
     [GeneratedRegex(@"KERNEL\([^)]*\)\s+(\w+)\((\w+)(?:<\w+>)? \w+\)")]
     private static partial Regex Signature();
 
-    [GeneratedRegex(@"(?:KERNELS(?:_OF_ELEMENTS|_OF_MODES)?|CONVOLUTIONS)\((\w+), (\w+)[,)]")]
+    [GeneratedRegex(@"(?:KERNELS(?:_OF_MODES)?|CONVOLUTIONS)\((\w+), (\w+)[,)]")]
     private static partial Regex SignatureOfSeveral();
 
     [GeneratedRegex(@"\.param [^\n]*_param_\d+(?:\[(\d+)\])?")]

@@ -31,7 +31,7 @@ template <class Mode> struct WeightGradient {
     }
 
     // dy and input: the planes of a tile, `positions` of dY.
-    DEVICE_INLINE void add(unsigned dy, unsigned input, unsigned plane, int positions, int fragments) {
+    template <class Products> DEVICE_INLINE void add(unsigned dy, unsigned input, unsigned plane, int positions, int fragments) {
         if constexpr (Mode::of_unit == 8) {
             const unsigned matrix = lane() / 8, row = lane() % 8;
             dy += matrix % 2 * plane + (matrix / 2 * 8 + row) * 16;
@@ -53,7 +53,7 @@ template <class Mode> struct WeightGradient {
 #pragma unroll
                         for (int m = 0; m < most_fragments; ++m) {
                             if (m < fragments) {
-                                Mode::multiply(sums[tap + k][m], left[m], {loaded[2 * k], loaded[2 * k + 1]});
+                                Products::multiply(sums[tap + k][m], left[m], {loaded[2 * k], loaded[2 * k + 1]});
                             }
                         }
                     }
@@ -64,23 +64,23 @@ template <class Mode> struct WeightGradient {
             dy += g / 4 * plane + t * 16 + g % 4 * 4;
             input += (2 * warp() + g / 4) * plane + t * 16 + g % 4 * 4;
             for (int first = 0; first < positions; first += 8, dy += 128, input += 128) {
-                typename Mode::template Factor<4> left[most_fragments];
+                typename Products::template Factor<4> left[most_fragments];
 #pragma unroll
                 for (int m = 0; m < most_fragments; ++m) {
                     if (m < fragments) {
                         const unsigned at = dy + 4 * m * plane;
-                        Mode::prepare(left[m],
-                                      {load_word(at), load_word(at + 2 * plane), load_word(at + 64), load_word(at + 2 * plane + 64)});
+                        Products::prepare(left[m],
+                                          {load_word(at), load_word(at + 2 * plane), load_word(at + 64), load_word(at + 2 * plane + 64)});
                     }
                 }
 #pragma unroll
                 for (int tap = 0; tap < taps_of_block; ++tap) {
-                    typename Mode::template Factor<2> right;
-                    Mode::prepare(right, {load_word(input + offsets[tap]), load_word(input + offsets[tap] + 64)});
+                    typename Products::template Factor<2> right;
+                    Products::prepare(right, {load_word(input + offsets[tap]), load_word(input + offsets[tap] + 64)});
 #pragma unroll
                     for (int m = 0; m < most_fragments; ++m) {
                         if (m < fragments) {
-                            Mode::multiply(sums[tap][m], left[m], right);
+                            Products::multiply(sums[tap][m], left[m], right);
                         }
                     }
                 }
@@ -115,7 +115,9 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const TileBackwar
         GradientInput<Mode>{p.layer}.fill(of_dy, first_out, out_units, dy);
         ActivatedInput<Mode>{p.before}.fill(of_input, first_channel, Gradient::channel_units, input);
         __syncthreads();
-        gradient.add(SHARED_ADDRESS(dy), SHARED_ADDRESS(input), plane, c.rows * c.pitch(), fragments);
+        Mode::with_products([&](auto how) __attribute__((always_inline)) {
+            gradient.template add<decltype(how)>(SHARED_ADDRESS(dy), SHARED_ADDRESS(input), plane, c.rows * c.pitch(), fragments);
+        });
     }
     float *partial = p.partial + (long long)blockIdx.x * c.outs * taps * c.channels;
 #pragma unroll
@@ -135,6 +137,4 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const TileBackwar
     }
 }
 
-KERNEL(conv_threads, 2) conv_backward_weights_bf16(TileBackwardWeights p) { conv_backward_weights<Bf16>(p); }
-KERNEL(conv_threads, 2) conv_backward_weights_tf32(TileBackwardWeights p) { conv_backward_weights<Tf32>(p); }
-KERNEL(conv_threads, 2) conv_backward_weights_fp32(TileBackwardWeights p) { conv_backward_weights<Fp32>(p); }
+KERNELS_OF_MODES(conv_backward_weights, TileBackwardWeights, conv_threads, 2)

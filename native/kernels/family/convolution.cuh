@@ -75,59 +75,62 @@ template <int Groups> struct Sums {
 };
 
 // One stage: 64 bytes of channels of what a tap sees. pixels: where a lane's rows lie for the first tap; distance: of this tap from there.
-template <class Mode, int Groups>
+template <class Products, int Groups>
 DEVICE_INLINE void multiply_stage(Sums<Groups> &sums, const unsigned (&pixels)[most_fragments], int fragments, unsigned distance,
                                   unsigned two_planes, unsigned weights, int steps) {
-    if (Mode::by_warpgroups()) { // a fragment of each warp at a time
-#pragma unroll
-        for (int step = 0; step < 2; ++step) {
-            if (step < steps) {
-                unsigned left[most_fragments][4];
-#pragma unroll
-                for (int m = 0; m < most_fragments; ++m) {
-                    if (m < fragments) {
-                        load_blocks(left[m], pixels[m] + distance + step * two_planes);
-                    }
-                }
-                begin_products();
-#pragma unroll
-                for (int m = 0; m < most_fragments; ++m) {
-                    if (m < fragments) {
-                        Mode::begin(sums.of[m], left[m], right_factor(weights + step * Groups * step_bytes, 128, 256));
-                    }
-                }
-                end_products();
-#pragma unroll
-                for (int m = 0; m < most_fragments; ++m) {
-                    settle(sums.of[m]);
-                }
-            }
-        }
-        return;
-    }
 #pragma unroll
     for (int step = 0; step < 2; ++step) {
         if (step < steps) {
-            typename Mode::template Factor<2> right[4 * Groups];
+            typename Products::template Factor<2> right[4 * Groups];
 #pragma unroll
             for (int pair = 0; pair < 2 * Groups; ++pair) {
                 unsigned loaded[4];
                 load_blocks(loaded, weights + step * Groups * step_bytes + pair * 512 + lane() * 16);
-                Mode::prepare(right[2 * pair], {loaded[0], loaded[1]});
-                Mode::prepare(right[2 * pair + 1], {loaded[2], loaded[3]});
+                Products::prepare(right[2 * pair], {loaded[0], loaded[1]});
+                Products::prepare(right[2 * pair + 1], {loaded[2], loaded[3]});
             }
 #pragma unroll
             for (int m = 0; m < most_fragments; ++m) {
                 if (m < fragments) {
                     unsigned loaded[4];
-                    typename Mode::template Factor<4> left;
+                    typename Products::template Factor<4> left;
                     load_blocks(loaded, pixels[m] + distance + step * two_planes);
-                    Mode::prepare(left, loaded);
+                    Products::prepare(left, loaded);
 #pragma unroll
                     for (int tile = 0; tile < 4 * Groups; ++tile) {
-                        Mode::multiply(sums.of[m][tile], left, right[tile]);
+                        Products::multiply(sums.of[m][tile], left, right[tile]);
                     }
                 }
+            }
+        }
+    }
+}
+
+// The same by warpgroups, a fragment of each warp at a time.
+template <class Mode, int Groups>
+DEVICE_INLINE void multiply_stage_by_warpgroups(Sums<Groups> &sums, const unsigned (&pixels)[most_fragments], int fragments,
+                                                unsigned distance, unsigned two_planes, unsigned weights, int steps) {
+#pragma unroll
+    for (int step = 0; step < 2; ++step) {
+        if (step < steps) {
+            unsigned left[most_fragments][4];
+#pragma unroll
+            for (int m = 0; m < most_fragments; ++m) {
+                if (m < fragments) {
+                    load_blocks(left[m], pixels[m] + distance + step * two_planes);
+                }
+            }
+            begin_products();
+#pragma unroll
+            for (int m = 0; m < most_fragments; ++m) {
+                if (m < fragments) {
+                    Mode::begin(sums.of[m], left[m], right_factor(weights + step * Groups * step_bytes, 128, 256));
+                }
+            }
+            end_products();
+#pragma unroll
+            for (int m = 0; m < most_fragments; ++m) {
+                settle(sums.of[m]);
             }
         }
     }
@@ -176,7 +179,14 @@ DEVICE_INLINE void convolve(const Convolution &c, const void *weights, Input &in
             const int steps = c.channels - chunk * chunk_channels<Mode> > chunk_channels<Mode> / 2 ? 2 : 1;
             for (int y = 0; y < c.side; ++y) {
                 for (int x = 0; x < c.side; ++x) {
-                    multiply_stage<Mode>(sums, places, c.fragments, (unsigned)(y * c.pitch() + x) * 16, 2 * plane, stream.take(), steps);
+                    const unsigned distance = (unsigned)(y * c.pitch() + x) * 16, weights_of_tap = stream.take();
+                    if (Mode::by_warpgroups()) {
+                        multiply_stage_by_warpgroups<Mode>(sums, places, c.fragments, distance, 2 * plane, weights_of_tap, steps);
+                    } else {
+                        Mode::with_products([&](auto how) __attribute__((always_inline)) {
+                            multiply_stage<decltype(how)>(sums, places, c.fragments, distance, 2 * plane, weights_of_tap, steps);
+                        });
+                    }
                 }
             }
         }
@@ -257,5 +267,4 @@ template <int Groups> struct WarpSums {
     KERNEL(conv_threads, 2) name##_64_##mode(Parameters p) { name<Mode, 2>(p); }
 #define CONVOLUTIONS(name, Parameters)                                                                                                     \
     CONVOLUTIONS_OF_MODE(name, Parameters, Bf16, bf16)                                                                                     \
-    CONVOLUTIONS_OF_MODE(name, Parameters, Tf32, tf32)                                                                                     \
-    CONVOLUTIONS_OF_MODE(name, Parameters, Fp32, fp32)
+    CONVOLUTIONS_OF_MODE(name, Parameters, F32, f32)

@@ -1,6 +1,6 @@
 // Arithmetic of the fused kernels: what an element is in memory, sixteen bytes of them at a time, and how a tensor core multiplies them.
-// A kernel is a template over one of three modes. Shared memory and registers hold the same number of bytes in each of them, so that
-// nothing else of a kernel depends on the mode.
+// A kernel is a template over one of two modes, by elements in memory. Shared memory and registers hold the same number of bytes in both,
+// so that nothing else of a kernel depends on the mode. Products of float32 are in tf32, or with the switch fp32 as accurate as float32.
 #pragma once
 
 #include "../common/numbers.cuh"
@@ -48,13 +48,14 @@ DEVICE_INLINE float rectified(float x) {
     return most;
 }
 
-DEVICE_INLINE float round_to_tf32(float x) {
-    unsigned rounded;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
-    return bits_float(rounded);
+// Whether the switch fp32 is chosen: the driver's compiler knows, and leaves out what is for the other precision.
+DEVICE_INLINE bool is_fp32() {
+    unsigned chosen; // volatile: the compiler of this text must not make two loops of one
+    asm volatile("mov.u32 %0, 0; //@fp32 mov.u32 %0, 1;" : "=r"(chosen));
+    return chosen != 0;
 }
 
-// What a mode's products are in one step: a left factor of 16 rows by 32 bytes, a right one of 32 bytes by 8 columns. lane = 4 g + t. Of
+// What products are in one step: a left factor of 16 rows by 32 bytes, a right one of 32 bytes by 8 columns. lane = 4 g + t. Of
 // the left factor a lane has rows g and g + 8 of its t-th four bytes, then both of the (t + 4)-th; of the right one the t-th and (t +
 // 4)-th four bytes of column g; of the sums row g at columns 2t and 2t + 1, then row g + 8.
 DEVICE_INLINE void multiply_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
@@ -71,10 +72,8 @@ DEVICE_INLINE void multiply_tf32(float (&d)[4], const unsigned (&a)[4], const un
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-struct Bf16 {
-    using Element = bfloat16;
-    static constexpr int of_unit = 8; // elements
-
+// Products of what was loaded, as it is.
+template <void (*Multiply)(float (&)[4], const unsigned (&)[4], const unsigned (&)[2])> struct PlainProducts {
     template <int N> using Factor = unsigned[N]; // of N registers, as it is multiplied
     template <int N> DEVICE_INLINE static void prepare(unsigned (&to)[N], const unsigned (&loaded)[N]) {
 #pragma unroll
@@ -83,7 +82,43 @@ struct Bf16 {
         }
     }
 
-    DEVICE_INLINE static void multiply(float (&d)[4], const Factor<4> &a, const Factor<2> &b) { multiply_bf16(d, a, b); }
+    DEVICE_INLINE static void multiply(float (&d)[4], const Factor<4> &a, const Factor<2> &b) { Multiply(d, a, b); }
+};
+
+// float32 by three products of tf32: x = high + low with eleven bits each, and low · low is below float32's last bit. The sum of a step is
+// added outside the tensor core, whose additions cut off what float32 would round. Source: Ootomo, Yokota, "Recovering single precision
+// accuracy from Tensor Cores", 2022.
+struct SplitProducts {
+    template <int N> struct Factor {
+        unsigned high[N], low[N];
+    };
+
+    template <int N> DEVICE_INLINE static void prepare(Factor<N> &to, const unsigned (&loaded)[N]) {
+#pragma unroll
+        for (int i = 0; i < N; ++i) {
+            to.high[i] = (loaded[i] + 0x1000u) & ~0x1FFFu; // as cvt.rna, in two instructions instead of four; NaN is in `low` still
+            to.low[i] = float_bits(bits_float(loaded[i]) - bits_float(to.high[i]));
+        }
+    }
+
+    DEVICE_INLINE static void multiply(float (&d)[4], const Factor<4> &a, const Factor<2> &b) {
+        float step[4] = {};
+        multiply_tf32(step, a.low, b.high);
+        multiply_tf32(step, a.high, b.low);
+        multiply_tf32(step, a.high, b.high);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            d[i] += step[i];
+        }
+    }
+};
+
+struct Bf16 {
+    using Element = bfloat16;
+    static constexpr int of_unit = 8; // elements
+
+    // work(how), where `how` is of the type whose products are this mode's.
+    template <class Work> DEVICE_INLINE static void with_products(const Work &work) { work(PlainProducts<multiply_bf16>()); }
 
     DEVICE_INLINE static bool by_warpgroups() { return is_hopper(); }
     template <int Tiles> DEVICE_INLINE static void begin(float (&d)[Tiles][4], const unsigned (&a)[4], unsigned long long b) {
@@ -115,10 +150,17 @@ struct Bf16 {
     DEVICE_INLINE static Unit operand(const Values<8> &x) { return narrow(x); }
 };
 
-// In float memory: four elements in a unit.
-struct FloatElements {
+struct F32 {
     using Element = float;
     static constexpr int of_unit = 4;
+
+    template <class Work> DEVICE_INLINE static void with_products(const Work &work) {
+        if (is_fp32()) {
+            work(SplitProducts());
+        } else {
+            work(PlainProducts<multiply_tf32>());
+        }
+    }
 
     DEVICE_INLINE static Values<4> widen(const Unit &unit) {
         return {{bits_float(unit.w[0]), bits_float(unit.w[1]), bits_float(unit.w[2]), bits_float(unit.w[3])}};
@@ -127,55 +169,19 @@ struct FloatElements {
     DEVICE_INLINE static Unit narrow(const Values<4> &x) {
         return {{float_bits(x.v[0]), float_bits(x.v[1]), float_bits(x.v[2]), float_bits(x.v[3])}};
     }
-};
 
-struct Tf32 : FloatElements {
-    template <int N> using Factor = unsigned[N];
-    template <int N> DEVICE_INLINE static void prepare(unsigned (&to)[N], const unsigned (&loaded)[N]) { Bf16::prepare(to, loaded); }
+    DEVICE_INLINE static Unit operand(const Values<4> &x) { return {{operand(x.v[0]), operand(x.v[1]), operand(x.v[2]), operand(x.v[3])}}; }
 
-    DEVICE_INLINE static void multiply(float (&d)[4], const Factor<4> &a, const Factor<2> &b) { multiply_tf32(d, a, b); }
-
-    DEVICE_INLINE static bool by_warpgroups() { return is_hopper(); }
+    DEVICE_INLINE static bool by_warpgroups() { return is_hopper() && !is_fp32(); }
     template <int Tiles> DEVICE_INLINE static void begin(float (&d)[Tiles][4], const unsigned (&a)[4], unsigned long long b) {
         begin_tf32(d, a, b);
     }
 
-    DEVICE_INLINE static Unit operand(const Values<4> &x) {
-        return narrow({{round_to_tf32(x.v[0]), round_to_tf32(x.v[1]), round_to_tf32(x.v[2]), round_to_tf32(x.v[3])}});
+    DEVICE_INLINE static unsigned operand(float x) {
+        unsigned rounded;
+        asm("cvt.rna.tf32.f32 %0, %1; //@fp32 mov.b32 %0, %1;" : "=&r"(rounded) : "f"(x));
+        return rounded;
     }
-};
-
-// float32 by three products of tf32: x = high + low with eleven bits each, and low · low is below float32's last bit. The sum of a step is
-// added outside the tensor core, whose additions cut off what float32 would round. Source: Ootomo, Yokota, "Recovering single precision
-// accuracy from Tensor Cores", 2022.
-struct Fp32 : FloatElements {
-    template <int N> struct Factor {
-        unsigned high[N], low[N];
-    };
-
-    template <int N> DEVICE_INLINE static void prepare(Factor<N> &to, const unsigned (&loaded)[N]) {
-#pragma unroll
-        for (int i = 0; i < N; ++i) {
-            to.high[i] = (loaded[i] + 0x1000u) & ~0x1FFFu; // as cvt.rna, in two instructions instead of four; NaN is in `low` still
-            to.low[i] = float_bits(bits_float(loaded[i]) - bits_float(to.high[i]));
-        }
-    }
-
-    DEVICE_INLINE static void multiply(float (&d)[4], const Factor<4> &a, const Factor<2> &b) {
-        float step[4] = {};
-        multiply_tf32(step, a.low, b.high);
-        multiply_tf32(step, a.high, b.low);
-        multiply_tf32(step, a.high, b.high);
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            d[i] += step[i];
-        }
-    }
-
-    DEVICE_INLINE static bool by_warpgroups() { return false; }
-    template <int Tiles> DEVICE_INLINE static void begin(float (&)[Tiles][4], const unsigned (&)[4], unsigned long long) {}
-
-    DEVICE_INLINE static Unit operand(const Values<4> &x) { return narrow(x); }
 };
 
 // Eight neighbouring channels.
@@ -218,7 +224,7 @@ template <int Count> DEVICE_INLINE Values<Count> load_values(const float *from) 
     Values<Count> out;
 #pragma unroll
     for (int first = 0; first < Count; first += 4) {
-        const Values<4> part = FloatElements::widen(load_unit(from + first));
+        const Values<4> part = F32::widen(load_unit(from + first));
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
             out.v[first + i] = part.v[i];
@@ -266,10 +272,4 @@ DEVICE_INLINE void let_next_kernel_begin() { asm volatile("//@sm_90 griddepcontr
 // A kernel for each mode, from the device template of its name.
 #define KERNELS_OF_MODES(name, Parameters, ...)                                                                                            \
     KERNEL(__VA_ARGS__) name##_bf16(Parameters p) { name<Bf16>(p); }                                                                       \
-    KERNEL(__VA_ARGS__) name##_tf32(Parameters p) { name<Tf32>(p); }                                                                       \
-    KERNEL(__VA_ARGS__) name##_fp32(Parameters p) { name<Fp32>(p); }
-
-// A kernel for each kind of element, from the device template of its name: where modes of float32 do the same.
-#define KERNELS_OF_ELEMENTS(name, Parameters, ...)                                                                                         \
-    KERNEL(__VA_ARGS__) name##_bf16(Parameters p) { name<Bf16>(p); }                                                                       \
-    KERNEL(__VA_ARGS__) name##_f32(Parameters p) { name<Fp32>(p); }
+    KERNEL(__VA_ARGS__) name##_f32(Parameters p) { name<F32>(p); }

@@ -9,7 +9,7 @@ struct FeaturesForward {
     void *marked, *z; // (N, height, width, channels), or half of that height and width; either may be missing
     Dropout dropout;
     int samples, height, width, channels;
-    unsigned pools, rounds; // z to tf32
+    unsigned pools;
 };
 
 struct FeaturesBackward {
@@ -78,13 +78,12 @@ template <class Mode> DEVICE_INLINE void features_forward(const FeaturesForward 
             store_unit(static_cast<Element *>(p.marked) + place, marked);
         }
         if (p.z) {
-            const Unit z = activate<Mode>(marked, scale, shift, p.dropout.threshold > 0);
-            store_unit(static_cast<Element *>(p.z) + place, !in_pairs<Mode> && p.rounds ? Tf32::operand(Tf32::widen(z)) : z);
+            store_unit(static_cast<Element *>(p.z) + place, activate<Mode>(marked, scale, shift, p.dropout.threshold > 0));
         }
     }
 }
 
-KERNELS_OF_ELEMENTS(features_forward, FeaturesForward, forward_threads, 4)
+KERNELS_OF_MODES(features_forward, FeaturesForward, forward_threads, 4)
 
 constexpr int backward_threads = 1024, backward_channels = 64;
 PUBLISH(features_backward_channels, backward_channels)
@@ -161,4 +160,4 @@ template <class Mode> DEVICE_INLINE void features_backward(const FeaturesBackwar
     finish<backward_threads, true>(p.norm, sums, first_channel, backward_channels, scratch);
 }
 
-KERNELS_OF_ELEMENTS(features_backward, FeaturesBackward, backward_threads, 1)
+KERNELS_OF_MODES(features_backward, FeaturesBackward, backward_threads, 1)

@@ -42,7 +42,7 @@ template <class Mode> struct WindowTile {
 
     // As an operand of products.
     DEVICE_INLINE static bfloat16 rounded(bfloat16 x) { return x; }
-    DEVICE_INLINE static float rounded(float x) { return bits_float(Mode::operand({{x, x, x, x}}).w[0]); }
+    DEVICE_INLINE static float rounded(float x) { return bits_float(Mode::operand(x)); }
 
     // How far from the window's first pixel a tap's is.
     DEVICE_INLINE static int offset(const Convolution &c, int tap) { return tap < c.taps() ? tap / c.side * c.pitch() + tap % c.side : 0; }
@@ -71,7 +71,7 @@ template <class Mode> DEVICE_INLINE void first_forward(const FirstForward &p) {
     const Windows windows{reinterpret_cast<typename Mode::Element *>(dynamic_shared_memory)};
     const int channel = (int)blockIdx.y * 32 + lane() % 4 * 8, g = lane() / 4;
     const bool exists = channel < c.outs;
-    typename Mode::template Factor<2> weights[most_steps][4];
+    unsigned weights[most_steps][4][2];
     int offsets[most_steps][2][Windows::of_register];
 #pragma unroll
     for (int step = 0; step < most_steps; ++step) {
@@ -85,17 +85,15 @@ template <class Mode> DEVICE_INLINE void first_forward(const FirstForward &p) {
 #pragma unroll
         for (int tile = 0; tile < 4; ++tile) {
             const int out = (int)blockIdx.y * 32 + 8 * (g / 2) + 2 * tile + g % 2; // as WeightStream has them
-            unsigned loaded[2];
 #pragma unroll
             for (int i = 0; i < 2; ++i) {
-                loaded[i] = windows.gathered([&](int part) {
+                weights[step][tile][i] = windows.gathered([&](int part) {
                     const int tap = step * Windows::of_step + windows.element(i, part);
                     return tap < c.taps() && out < c.outs
                                ? windows.bits(static_cast<const typename Mode::Element *>(p.w)[out * c.taps() + tap])
                                : 0u;
                 });
             }
-            Mode::prepare(weights[step][tile], loaded);
         }
     }
     WarpSums<1> sums;
@@ -115,23 +113,28 @@ template <class Mode> DEVICE_INLINE void first_forward(const FirstForward &p) {
                 places[half] = (rows.slot_of(c, rows.first + row) - rows.first_slot) * c.pitch() + pixel - row * c.out_width;
             }
             float made[4][4] = {};
+            Mode::with_products([&](auto how) __attribute__((always_inline)) {
+                using Products = decltype(how);
 #pragma unroll
-            for (int step = 0; step < most_steps; ++step) {
-                if (step * Windows::of_step < c.taps()) {
-                    unsigned loaded[4];
+                for (int step = 0; step < most_steps; ++step) {
+                    if (step * Windows::of_step < c.taps()) {
+                        unsigned loaded[4];
 #pragma unroll
-                    for (int i = 0; i < 4; ++i) {
-                        loaded[i] = windows.gathered(
-                            [&](int part) { return windows.bits(windows.tile[places[i % 2] + offsets[step][i / 2][part]]); });
-                    }
-                    typename Mode::template Factor<4> left;
-                    Mode::prepare(left, loaded);
+                        for (int i = 0; i < 4; ++i) {
+                            loaded[i] = windows.gathered(
+                                [&](int part) { return windows.bits(windows.tile[places[i % 2] + offsets[step][i / 2][part]]); });
+                        }
+                        typename Products::template Factor<4> left;
+                        Products::prepare(left, loaded);
 #pragma unroll
-                    for (int k = 0; k < 4; ++k) {
-                        Mode::multiply(made[k], left, weights[step][k]);
+                        for (int k = 0; k < 4; ++k) {
+                            typename Products::template Factor<2> right;
+                            Products::prepare(right, weights[step][k]);
+                            Products::multiply(made[k], left, right);
+                        }
                     }
                 }
-            }
+            });
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
                 const int pixel = first + 8 * half + g;
@@ -185,42 +188,46 @@ template <class Mode> DEVICE_INLINE void first_backward_weights(const FirstBackw
         windows.fill(c, p.x, of_dy.first_slot, c.slots);
         __syncthreads();
         for (int first = warp() * Windows::of_step; first < c.rows * c.pitch(); first += conv_warps * Windows::of_step) {
-            typename Mode::template Factor<2> right[tiles];
+            Mode::with_products([&](auto how) __attribute__((always_inline)) {
+                using Products = decltype(how);
+                typename Products::template Factor<2> right[tiles];
 #pragma unroll
-            for (int k = 0; k < tiles; ++k) {
-                if (k < used) {
-                    unsigned of_taps[2];
+                for (int k = 0; k < tiles; ++k) {
+                    if (k < used) {
+                        unsigned of_taps[2];
 #pragma unroll
-                    for (int i = 0; i < 2; ++i) {
-                        of_taps[i] = windows.gathered(
-                            [&](int part) { return windows.bits(windows.tile[first + windows.element(i, part) + offsets[k]]); });
-                    }
-                    Mode::prepare(right[k], of_taps);
-                }
-            }
-#pragma unroll
-            for (int m = 0; m < most_m; ++m) {
-                if (m < fragments) {
-                    typename Mode::template Factor<4> left;
-                    unsigned loaded[4];
-                    if constexpr (Mode::of_unit == 8) {
-                        const unsigned matrix = lane() / 8, row = lane() % 8;
-                        load_blocks_turned(loaded, planes + (2 * m + matrix % 2) * plane + (first + matrix / 2 * 8 + row) * 16);
-                    } else {
-#pragma unroll
-                        for (int i = 0; i < 4; ++i) {
-                            loaded[i] = load_word(planes + (4 * m + g / 4 + i % 2 * 2) * plane + (first + t + i / 2 * 4) * 16 + g % 4 * 4);
+                        for (int i = 0; i < 2; ++i) {
+                            of_taps[i] = windows.gathered(
+                                [&](int part) { return windows.bits(windows.tile[first + windows.element(i, part) + offsets[k]]); });
                         }
-                    }
-                    Mode::prepare(left, loaded);
-#pragma unroll
-                    for (int k = 0; k < tiles; ++k) {
-                        if (k < used) {
-                            Mode::multiply(sums[m][k], left, right[k]);
-                        }
+                        Products::prepare(right[k], of_taps);
                     }
                 }
-            }
+#pragma unroll
+                for (int m = 0; m < most_m; ++m) {
+                    if (m < fragments) {
+                        typename Products::template Factor<4> left;
+                        unsigned loaded[4];
+                        if constexpr (Mode::of_unit == 8) {
+                            const unsigned matrix = lane() / 8, row = lane() % 8;
+                            load_blocks_turned(loaded, planes + (2 * m + matrix % 2) * plane + (first + matrix / 2 * 8 + row) * 16);
+                        } else {
+#pragma unroll
+                            for (int i = 0; i < 4; ++i) {
+                                loaded[i] =
+                                    load_word(planes + (4 * m + g / 4 + i % 2 * 2) * plane + (first + t + i / 2 * 4) * 16 + g % 4 * 4);
+                            }
+                        }
+                        Products::prepare(left, loaded);
+#pragma unroll
+                        for (int k = 0; k < tiles; ++k) {
+                            if (k < used) {
+                                Products::multiply(sums[m][k], left, right[k]);
+                            }
+                        }
+                    }
+                }
+            });
         }
     }
     float *partial = p.partial + ((long long)blockIdx.x * conv_warps + warp()) * c.outs * c.taps();

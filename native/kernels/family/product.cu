@@ -105,8 +105,13 @@ template <typename Mode, bool Left, int Width, int Pairs> struct ProductFactor {
 
 // In tf32, what was not rounded where it was made is rounded here, since the tensor core cuts off thirteen bits: adding 0.36 to 0.72 of the
 // last bit it keeps rounds to nearest on average, leaves what is rounded and NaN as they are, and is one instruction, cvt.rna three.
-DEVICE_INLINE unsigned as_multiplied(unsigned word, Tf32) { return float_bits(bits_float(word) * (1 + 0.36f / 1024)); }
-template <typename Mode> DEVICE_INLINE unsigned as_multiplied(unsigned word, Mode) { return word; }
+DEVICE_INLINE unsigned as_multiplied(unsigned word, F32) {
+    unsigned rounded;
+    asm("mul.f32 %0, %1, %2; //@fp32 mov.b32 %0, %1;" : "=&r"(rounded) : "r"(word), "f"(1 + 0.36f / 1024));
+    return rounded;
+}
+
+DEVICE_INLINE unsigned as_multiplied(unsigned word, Bf16) { return word; }
 
 template <typename Mode, int Pairs> DEVICE_INLINE void round_words(unsigned (&to)[Pairs][4], const unsigned (&from)[Pairs][4]) {
 #pragma unroll
@@ -168,20 +173,23 @@ template <typename Mode> DEVICE_INLINE void product(const Product &p) {
         if (step == 0) {
             continue;
         }
-        typename Mode::template Factor<2> of_columns[4];
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-            Mode::prepare(of_columns[j], {columns[j / 2][j % 2 * 2], columns[j / 2][j % 2 * 2 + 1]});
-        }
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            typename Mode::template Factor<4> of_rows;
-            Mode::prepare(of_rows, rows[i]);
+        Mode::with_products([&](auto how) __attribute__((always_inline)) {
+            using Products = decltype(how);
+            typename Products::template Factor<2> of_columns[4];
 #pragma unroll
             for (int j = 0; j < 4; ++j) {
-                Mode::multiply(sums[i][j], of_rows, of_columns[j]);
+                Products::prepare(of_columns[j], {columns[j / 2][j % 2 * 2], columns[j / 2][j % 2 * 2 + 1]});
             }
-        }
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                typename Products::template Factor<4> of_rows;
+                Products::prepare(of_rows, rows[i]);
+#pragma unroll
+                for (int j = 0; j < 4; ++j) {
+                    Products::multiply(sums[i][j], of_rows, of_columns[j]);
+                }
+            }
+        });
     }
     let_next_kernel_begin();
 
@@ -221,7 +229,7 @@ template <typename Mode> DEVICE_INLINE void product(const Product &p) {
         for (int k = 0; k < loads; ++k) {
             const int n = first + k * warps;
             if (n < last && bf16 && p.narrow) {
-                const Values<4> v = FloatElements::widen(units[k]);
+                const Values<4> v = F32::widen(units[k]);
                 *reinterpret_cast<Pair *>(static_cast<bfloat16 *>(p.to) + at) = {{Bf16::pack(v.v[0], v.v[1]), Bf16::pack(v.v[2], v.v[3])}};
             } else if (n < last) {
                 store_unit(static_cast<float *>(p.to) + at, units[k]);
@@ -237,8 +245,6 @@ PUBLISH(product_stage_bytes, 64)
 PUBLISH(product_blocks, 2) // of a multiprocessor that fit every GPU
 constexpr int product_shared_bytes = product_stages * 64 * (product_rows + product_columns);
 SHARED_MEMORY(product_bf16, product_shared_bytes / 2)
-SHARED_MEMORY(product_tf32, product_shared_bytes / 2)
-SHARED_MEMORY(product_fp32, product_shared_bytes / 2)
+SHARED_MEMORY(product_f32, product_shared_bytes / 2)
 KERNEL(128, 4) product_bf16(Product p) { product<Bf16>(p); }
-KERNEL(128, 3) product_tf32(Product p) { product<Tf32>(p); }
-KERNEL(128, 3) product_fp32(Product p) { product<Fp32>(p); }
+KERNEL(128, 3) product_f32(Product p) { product<F32>(p); }

@@ -71,9 +71,6 @@ internal sealed class CudaSession : IDisposable
     /// <summary>The ending of a kernel's name for this precision.</summary>
     public string KernelSuffix => Precision == Precision.Bf16 ? "_bf16" : "_f32";
 
-    /// <summary>The ending of a kernel of the family for this precision.</summary>
-    public string ModeSuffix => Precision switch { Precision.Bf16 => "_bf16", Precision.Tf32 => "_tf32", _ => "_fp32" };
-
     /// <summary>Reserves what cuBLAS needs, if it was asked for: what runs beside each other must not share a workspace.</summary>
     public void ReserveBlasWorkspaces(DeviceArena arena, bool ofBranches)
     {
@@ -114,9 +111,9 @@ internal sealed class CudaSession : IDisposable
     /// <summary>
     /// Launches a kernel of the family, in this precision, with so many bytes of dynamic shared memory, or as many as its source says.
     /// </summary>
-    public void LaunchFamily<T>(string kernel, (int X, int Y) grid, int? sharedBytes, T parameters, bool overlapped)
+    public void LaunchFamily<T>(string kernel, (long X, long Y) grid, int? sharedBytes, T parameters, bool overlapped)
         where T : unmanaged =>
-        FamilyKernels.Launch(_target, kernel + ModeSuffix, grid, parameters, overlapped && Overlaps, sharedBytes);
+        FamilyKernels.Launch(_target, kernel + KernelSuffix, grid, parameters, overlapped && Overlaps, sharedBytes);
 
     /// <summary>Has our kernels stay loaded until the work that something stands for is done, as they do for our own stream.</summary>
     public void KeepKernels(CudaHandle until)

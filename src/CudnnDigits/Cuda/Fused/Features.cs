@@ -36,13 +36,13 @@ internal sealed class Features
     /// took them, for the next convolution and <see cref="Backward"/>. Either may be left out.
     /// </summary>
     public void Forward(DeviceTensor state, DeviceTensor y, in Affine affine, DeviceTensor? marked, DeviceTensor? z, in Dropout dropout) =>
-        _session.Launch(_session.FamilyKernels, ForwardKernel + _session.KernelSuffix, (_blocks, 1), new FeaturesForward(
+        _session.LaunchFamily(ForwardKernel, (_blocks, 1), null, new FeaturesForward(
             state.Address, y.Holding((long)_n * _y.Size, _session.ActivationType), affine, OrNone(marked), OrNone(z),
-            dropout, _n, _y.H, _y.W, _y.C, _pools ? 1u : 0, _session.Precision == Precision.Tf32 ? 1u : 0), overlapped: true);
+            dropout, _n, _y.H, _y.W, _y.C, _pools ? 1u : 0), overlapped: true);
 
     /// <summary>du, the gradient before ReLU and dropout; and the gradients of batch norm's parameters, or of the bias.</summary>
     public void Backward(DeviceTensor dz, DeviceTensor marked, in Affine affine, DeviceTensor du, in ChannelNorm norm, float keepScale) =>
-        _session.Launch(_session.FamilyKernels, BackwardKernel + _session.KernelSuffix, _gradientBlocks, new FeaturesBackward(
+        _session.LaunchFamily(BackwardKernel, _gradientBlocks, null, new FeaturesBackward(
             Of(dz), Of(marked), affine, Of(du), norm, keepScale, _rows), overlapped: true);
 
     /// <summary>A layer's coefficients from its running statistics, for prediction.</summary>
@@ -67,8 +67,7 @@ internal sealed class Features
 
 /// <summary>Parameters of native/kernels/family/features.cu.</summary>
 internal readonly record struct FeaturesForward(
-    nint State, nint Y, Affine Affine, nint Marked, nint Z, Dropout Dropout, int Samples, int Height, int Width, int Channels, uint Pools,
-    uint Rounds);
+    nint State, nint Y, Affine Affine, nint Marked, nint Z, Dropout Dropout, int Samples, int Height, int Width, int Channels, uint Pools);
 
 /// <summary>Parameters of features_backward in native/kernels/family/features.cu.</summary>
 internal readonly record struct FeaturesBackward(

@@ -39,7 +39,7 @@ internal sealed class Products(CudaSession session, int n, int inputs, int outpu
     private static long Tiles(int rows, int columns) => (long)((rows + Rows - 1) / Rows) * ((columns + Columns - 1) / Columns);
 
     private void Launch(Product product, bool overlapped = true) =>
-        session.LaunchFamily("product", ((int)Tiles(product.Rows, product.Columns) * product.Parts, 1), null, product, overlapped);
+        session.LaunchFamily("product", (Tiles(product.Rows, product.Columns) * product.Parts, 1), null, product, overlapped);
 
     private nint X(DeviceTensor tensor) => tensor.Holding((long)n * inputs, session.ActivationType);
 
