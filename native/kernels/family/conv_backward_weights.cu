@@ -16,23 +16,31 @@ template <class Mode> struct WeightGradient {
     static constexpr int out_units = outs_of_block / Mode::of_unit, channel_units = channels_of_block / Mode::of_unit,
                          most_fragments = outs_of_block / 16;
 
+    // Where tensor cores turn both factors: those of bfloat16 alone, and by four warps together.
+    DEVICE_INLINE static bool by_warpgroups() { return Mode::of_unit == 8 && Mode::by_warpgroups(); }
+
     // Of bfloat16, what two taps see is loaded together, by half of the lanes each.
     static constexpr int offset_count = Mode::of_unit == 8 ? (taps_of_block + 1) / 2 : taps_of_block;
 
-    float sums[taps_of_block][most_fragments][4] = {};
-    unsigned offsets[offset_count]; // of the lane's taps: what is beyond the last tap is not stored
+    float sums[taps_of_block][most_fragments][4] = {}; // of sixteen outputs by eight channels, each fragment
+    unsigned offsets[offset_count];                    // of the lane's taps: what is beyond the last tap is not stored
 
     DEVICE_INLINE WeightGradient(const Convolution &c, int first_tap) {
 #pragma unroll
         for (int k = 0; k < offset_count; ++k) {
-            const int tap = smaller(first_tap + (Mode::of_unit == 8 ? 2 * k + lane() / 16 : k), c.taps() - 1);
-            offsets[k] = (unsigned)(tap / c.side * c.pitch() + tap % c.side) * 16;
+            offsets[k] = offset_of(c, first_tap + (Mode::of_unit == 8 ? 2 * k + lane() / 16 : k));
         }
     }
 
-    // dy and input: the planes of a tile, `positions` of dY.
-    template <class Products> DEVICE_INLINE void add(unsigned dy, unsigned input, unsigned plane, int positions, int fragments) {
+    // dy and input: the planes of a tile.
+    template <class Products> DEVICE_INLINE void add(const Convolution &c, int first_tap, unsigned dy, unsigned input, int fragments) {
+        const unsigned plane = c.plane_bytes();
+        const int positions = c.rows * c.pitch();
         if constexpr (Mode::of_unit == 8) {
+            if (by_warpgroups()) {
+                add_by_warpgroups(c, here(first_tap), dy, input, plane, positions);
+                return;
+            }
             const unsigned matrix = lane() / 8, row = lane() % 8;
             dy += matrix % 2 * plane + (matrix / 2 * 8 + row) * 16;
             input += warp() * plane + (matrix % 2 * 8 + row) * 16;
@@ -87,6 +95,63 @@ template <class Mode> struct WeightGradient {
             }
         }
     }
+
+    // body(tap, out, channel, its sum, that of the next channel), of this block's and this lane's.
+    template <class Body> DEVICE_INLINE void each_pair(const Body &body) const {
+        const bool warps_have_outs = by_warpgroups();
+#pragma unroll
+        for (int k = 0; k < taps_of_block; ++k) {
+#pragma unroll
+            for (int m = 0; m < most_fragments; ++m) {
+#pragma unroll
+                for (int half = 0; half < 2; ++half) {
+                    const int sixteen = warps_have_outs ? warp() : m, eight = warps_have_outs ? m : warp();
+                    body(k, 16 * sixteen + 8 * half + lane() / 4, 8 * eight + lane() % 4 * 2, sums[k][m][2 * half],
+                         sums[k][m][2 * half + 1]);
+                }
+            }
+        }
+    }
+
+  private:
+    DEVICE_INLINE static unsigned offset_of(const Convolution &c, int tap) {
+        const int existing = smaller(tap, c.taps() - 1);
+        return (unsigned)(existing / c.side * c.pitch() + existing % c.side) * 16;
+    }
+
+    // A warp has sixteen outputs and all channels.
+    DEVICE_INLINE void add_by_warpgroups(const Convolution &c, int first_tap, unsigned dy, unsigned input, unsigned plane, int positions) {
+        unsigned long long views[taps_of_block];
+#pragma unroll
+        for (int tap = 0; tap < taps_of_block; ++tap) {
+            views[tap] = right_factor(input + offset_of(c, first_tap + tap), 128, plane);
+        }
+        dy += (2 * warp() + lane() / 8 % 2) * plane + (lane() / 16 * 8 + lane() % 8) * 16;
+        for (int first = 0; first < positions; first += 32) {
+            unsigned left[2][4];
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                if (first + 16 * half < positions) {
+                    load_blocks_turned(left[half], dy + 16 * (first + 16 * half));
+                }
+            }
+            begin_products();
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                if (first + 16 * half < positions) {
+#pragma unroll
+                    for (int tap = 0; tap < taps_of_block; ++tap) {
+                        begin_bf16_turned(sums[tap], left[half], views[tap] + first + 16 * half); // of sixteen bytes each
+                    }
+                }
+            }
+            end_products();
+#pragma unroll
+            for (int tap = 0; tap < taps_of_block; ++tap) {
+                settle(sums[tap]);
+            }
+        }
+    }
 };
 
 template <class Mode> DEVICE_INLINE void conv_backward_weights(const TileBackwardWeights &p) {
@@ -98,7 +163,6 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const TileBackwar
               first_out = (int)blockIdx.y / channel_groups % out_groups * outs_of_block,
               first_tap = (int)blockIdx.y / channel_groups / out_groups * taps_of_block;
     unsigned char *dy = dynamic_shared_memory, *input = dy + Gradient::out_units * c.plane_bytes();
-    const unsigned plane = c.plane_bytes();
     for (unsigned i = threadIdx.x; i < (Gradient::out_units + Gradient::channel_units) * (unsigned)c.plane; i += conv_threads) {
         store_unit(dy + i * 16, {{0, 0, 0, 0}});
     }
@@ -114,27 +178,20 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const TileBackwar
         __syncthreads();
         GradientInput<Mode>{p.layer}.fill(of_dy, first_out, out_units, dy);
         ActivatedInput<Mode>{p.before}.fill(of_input, first_channel, Gradient::channel_units, input);
+        let_products_see_writes();
         __syncthreads();
         Mode::with_products([&](auto how) __attribute__((always_inline)) {
-            gradient.template add<decltype(how)>(SHARED_ADDRESS(dy), SHARED_ADDRESS(input), plane, c.rows * c.pitch(), fragments);
+            gradient.template add<decltype(how)>(c, first_tap, SHARED_ADDRESS(dy), SHARED_ADDRESS(input), fragments);
         });
     }
     float *partial = p.partial + (long long)blockIdx.x * c.outs * taps * c.channels;
-#pragma unroll
-    for (int k = 0; k < taps_of_block; ++k) {
-#pragma unroll
-        for (int m = 0; m < Gradient::most_fragments; ++m) {
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                const int out = first_out + 16 * m + 8 * half + lane() / 4, channel = first_channel + 8 * warp() + lane() % 4 * 2;
-                if (first_tap + k < taps && out < c.outs && channel < c.channels) {
-                    float *to = partial + ((long long)out * taps + first_tap + k) * c.channels + channel;
-                    to[0] = gradient.sums[k][m][2 * half];
-                    to[1] = gradient.sums[k][m][2 * half + 1];
-                }
-            }
+    gradient.each_pair([&](int tap, int out, int channel, float first, float second) {
+        if (first_tap + tap < taps && first_out + out < c.outs && first_channel + channel < c.channels) {
+            float *to = partial + ((long long)(first_out + out) * taps + first_tap + tap) * c.channels + first_channel + channel;
+            to[0] = first;
+            to[1] = second;
         }
-    }
+    });
 }
 
 KERNELS_OF_MODES(conv_backward_weights, TileBackwardWeights, conv_threads, 2)
