@@ -60,7 +60,7 @@ internal sealed class CudaSession : IDisposable
     public KernelModule FamilyKernels => _familyKernels ??= Load(
         KernelSource.Family.With(KernelSource.Switches(Context.Gpu.ComputeCapability, Precision)));
 
-    /// <summary>Whether a kernel that can may begin before the one before it has ended: on a GPU that can, if the driver captures it.</summary>
+    /// <summary>Whether a kernel that can may begin before the one before it has ended: on a GPU and by a driver that can.</summary>
     public bool Overlaps { get; set; }
 
     public int Multiprocessors => Context.Gpu.Multiprocessors;
