@@ -196,7 +196,7 @@ public class FeatureTests
             }
 
             float keep = drops ? _dropout.KeepScale : 1;
-            return (marked, [.. marked.Select((y, i) => float.IsNaN(y) ? 0 : Operand(Math.Max(U(y, i), 0) * keep))]);
+            return (marked, [.. marked.Select((y, i) => float.IsNaN(y) ? 0 : Operand(Math.Max(U(y, i, keep), 0)))]);
         }
 
         public float[] ExpectedDu(float[] marked) =>
@@ -222,7 +222,8 @@ public class FeatureTests
             Compare.Close(Norm.Row(3), [.. fromY.Select((value, c) => -_scale[c] * sum[c] / values - value * 0.1f)], 1e-6, "constant");
         }
 
-        private float U(float y, int index) => MathF.FusedMultiplyAdd(y, _scale[index % _shape.C], _shift[index % _shape.C]);
+        private float U(float y, int index, float factor = 1) =>
+            MathF.FusedMultiplyAdd(y, _scale[index % _shape.C] * factor, _shift[index % _shape.C] * factor);
 
         private float Stored(float value) => _lab.Session.Precision == Precision.Bf16 ? Bf16(value) : value;
 

@@ -16,31 +16,37 @@ struct TileForward {
 struct FourPixels {
     int first, down, right;         // the number of one in (N, H, W), and how far it is to the others
     int end, most_down, most_right; // those that exist are before the end, and so many
+    int swapped;                    // the right one comes first
     int pooled;                     // the window's place in (N, H / 2, W / 2)
 
     DEVICE_INLINE FourPixels(const Convolution &c, const TileRows &rows, int fragment, int g) {
         if (c.pools) {
-            const Divisor across = c.by_across(), down_image = c.by_down();
+            const Divisor across = c.by_across(), by_down = c.by_down();
             const int number = window_of(c.fragments, fragment, g), line = across.quotient(number), column = number - line * across.divisor;
-            const int image = down_image.quotient(rows.first + line), row = rows.first + line - image * down_image.divisor;
+            const int image = by_down.quotient(rows.first + line), row = rows.first + line - image * by_down.divisor;
             first = (image * c.out_height + 2 * row) * c.out_width + 2 * column, down = c.out_width, right = 1;
             end = line < rows.count ? first + 2 * c.out_width : 0;
             most_down = c.out_height - 2 * row, most_right = c.out_width - 2 * column;
+            swapped = right_of(0, g);
             pooled = (image * (c.out_height / 2) + row) * (c.out_width / 2) + column;
         } else {
             first = rows.first * c.out_width + pixel_of(c.fragments, fragment, g), down = 16, right = 8;
             end = (rows.first + rows.count) * c.out_width;
             most_down = most_right = 2;
-            pooled = 0;
+            swapped = pooled = 0;
         }
         most_down = fragment + 1 < c.fragments ? most_down : 1;
         end = fragment < c.fragments ? end : 0;
     }
 
-    DEVICE_INLINE int operator[](int k) const { return first + k / 2 * down + k % 2 * right; }
+    DEVICE_INLINE int operator[](int k) const { return first + k / 2 * down + (k % 2 ^ swapped) * right; }
     DEVICE_INLINE bool has(int k) const {
-        const bool before_end = (*this)[k] < end, in_height = k / 2 < most_down, in_width = k % 2 < most_right;
+        const bool before_end = (*this)[k] < end, in_height = k / 2 < most_down, in_width = (k % 2 ^ swapped) < most_right;
         return before_end & in_height & in_width;
+    }
+    DEVICE_INLINE bool has_all() const {
+        const bool exists = first < end, in_height = most_down > 1, in_width = most_right > 1;
+        return exists & in_height & in_width;
     }
 };
 
@@ -75,7 +81,7 @@ template <class Mode, int Groups> struct ForwardOutput {
                         }
                     }
                 }
-                if (c.pools && pixels.has(3) && channel < c.outs) {
+                if (c.pools && pixels.has_all() && channel < c.outs) {
 #pragma unroll
                     for (int i = 0; i < units; ++i) {
                         const auto sign = Affine::of<Mode::of_unit>(p.gamma, channel + i * Mode::of_unit, 1);

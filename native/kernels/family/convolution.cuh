@@ -140,7 +140,9 @@ DEVICE_INLINE void multiply_stage_by_warpgroups(Sums<Groups> &sums, const unsign
 DEVICE_INLINE int pixel_of(int fragments, int fragment, int row) { return (warp() * fragments + fragment) * 16 + row; }
 
 // Where output is made in windows: the window of a tile whose upper pixels a lane has as g and g + 8 of an even fragment, its lower ones of
-// the next.
+// the next. Eight windows side by side have each second pixel of a row: as g and g + 8, half of them take the left and the right one, the
+// other half the right and the left one, so that those with one g lie in different banks.
+DEVICE_INLINE int right_of(int half, int g) { return half ^ (g >> 2 & 1); }
 DEVICE_INLINE int window_of(int fragments, int fragment, int g) { return (warp() * fragments + fragment) / 2 * 8 + g; }
 
 // Tile after tile: input.fill(rows, first channel, units, planes) makes a chunk of channels of the rows that a tile reads;
@@ -166,7 +168,7 @@ DEVICE_INLINE void convolve(const Convolution &c, const void *weights, Input &in
             int slot = rows.slot_of(c, rows.first + row) - rows.first_slot, column = one - row * across.divisor;
             if (c.pools) {
                 slot += m % 2;
-                column = smaller(2 * column + lane() / 8 % 2, c.out_width - 1);
+                column = smaller(2 * column + right_of(lane() / 8 % 2, lane() % 8), c.out_width - 1);
             }
             places[m] = first_byte + (unsigned)(slot * c.pitch() + column) * 16 + lane() / 16 * plane;
         }

@@ -60,7 +60,7 @@ internal sealed class TileConvolutions
             else
             {
                 Launch($"conv_forward_{shape.WidthOfBlock}", Grid(shape), shape.SharedBytes, new TileForward(
-                    shape, Before(_layers[i - 1].Of, training), layer.W.Address, OrNone(layer.Y),
+                    shape, Before(_layers[i - 1].Of, training), layer.W.Address, training || !layer.IsPooledAtOnce ? Of(layer.Y) : 0,
                     layer.IsPooledAtOnce ? Of(layer.Marked) : 0, layer.Gamma, norm));
             }
 
@@ -144,8 +144,6 @@ internal sealed class TileConvolutions
     /// <summary>A weight gradient from its partial sums.</summary>
     private void AddUp(TileLayer layer, int rows) =>
         ColumnSums.AddUp(_session, _net.Buffers.PartialWeights, rows, (int)layer.DW.Count, layer.DW);
-
-    private nint OrNone(DeviceTensor images) => images.Count == 0 ? 0 : Of(images);
 
     private nint Of(DeviceTensor images) => images.Holding(images.Count / _net.Batch * _n, _session.ActivationType);
 
