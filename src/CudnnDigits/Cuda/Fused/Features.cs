@@ -32,8 +32,8 @@ internal sealed class Features
     public long Sums { get; }
 
     /// <summary>
-    /// z = dropout(relu(scale · y + shift)), of the greatest in each 2×2 window where it pools. marked: y of those, with marks where dropout
-    /// took them, for the next convolution and <see cref="Backward"/>. Either may be left out.
+    /// z = dropout(relu(scale · y + shift)), of the greatest in each 2×2 window where it pools. marked: y of those, with marks where
+    /// dropout took them, for the next convolution and <see cref="Backward"/>. Either may be left out.
     /// </summary>
     public void Forward(DeviceTensor state, DeviceTensor y, in Affine affine, DeviceTensor? marked, DeviceTensor? z, in Dropout dropout) =>
         _session.LaunchFamily(ForwardKernel, (_blocks, 1), null, new FeaturesForward(
