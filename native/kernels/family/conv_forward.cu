@@ -61,17 +61,19 @@ template <class Mode, int Groups> struct ForwardOutput {
     DEVICE_INLINE void take(const Convolution &c, const TileRows &rows, const Sums<Groups> &made) {
 #pragma unroll
         for (int group = 0; group < Groups; ++group) {
-            const int channel = ((int)blockIdx.y * Groups + group) * 32 + here(lane()) % 4 * 8;
+            const int channel = ((int)blockIdx.y * Groups + group) * 32 + (here(lane()) & 3) * 8;
             ChannelSums of_tile;
 #pragma unroll
             for (int m = 0; m < most_fragments; m += 2) {
-                const FourPixels pixels(c, rows, m, here(lane()) / 4);
+                const FourPixels pixels(c, rows, m, here(lane()) >> 2);
                 Unit narrow[units][4];
 #pragma unroll
                 for (int k = 0; k < 4; ++k) {
                     if (pixels.has(k) && channel < c.outs) {
                         const Eight y = made.eight(m + k / 2, k % 2, group);
-                        of_tile.add(y, y);
+                        if (p.norm.partial) {
+                            of_tile.add(y, y);
+                        }
 #pragma unroll
                         for (int i = 0; i < units; ++i) {
                             narrow[i][k] = narrow_unit<Mode>(y, i);
@@ -89,7 +91,9 @@ template <class Mode, int Groups> struct ForwardOutput {
                     }
                 }
             }
-            sums.add(group, of_tile);
+            if (p.norm.partial) {
+                sums.add(group, of_tile);
+            }
         }
     }
 

@@ -143,7 +143,7 @@ DEVICE_INLINE int pixel_of(int fragments, int fragment, int row) { return (warp(
 // the next. Eight windows side by side have each second pixel of a row: as g and g + 8, half of them take the left and the right one, the
 // other half the right and the left one, so that those with one g lie in different banks.
 DEVICE_INLINE int right_of(int half, int g) { return half ^ (g >> 2 & 1); }
-DEVICE_INLINE int window_of(int fragments, int fragment, int g) { return (warp() * fragments + fragment) / 2 * 8 + g; }
+DEVICE_INLINE int window_of(int fragments, int fragment, int g) { return ((warp() * fragments + fragment) >> 1) * 8 + g; }
 
 // Tile after tile: input.fill(rows, first channel, units, planes) makes a chunk of channels of the rows that a tile reads;
 // output.take(shape, rows, sums) gets all sums of it.
