@@ -31,7 +31,7 @@ public sealed class BadMachineTests : TestsWithFolder
         { Device, "SOFTCUDA_DRIVER_VERSION=11080", "the NVIDIA driver is too old: it runs CUDA up to 11.8" },
         { Device, "SOFTCUDA_DRIVER_VERSION=12000 SOFTCUDA_PTX_VERSION=70",
             "the driver (CUDA 12.0) cannot run the kernels (PTX 7.5, for sm_75 and newer); update the NVIDIA driver" },
-        { Device, "SOFTCUDA_COMPUTE_CAPABILITY=61", "cannot run the kernels (PTX 7.5, for sm_75 and newer)" },
+        { Device, "SOFTCUDA_COMPUTE_CAPABILITY=61", "cannot run the kernels (PTX 7.5, for sm_75 and newer); use a newer GPU" },
         { "libcuda.so.1 libcublas.so.12", "", "cuDNN is missing: libcudnn.so.9 was not found" },
         { "libcuda.so.1 libcublas.so.12 libcudnn.so.9=libcudnn.so.8", "", "libcudnn.so.8 is of another major version" },
         { Device, "SOFTCUDA_CUDNN_VERSION=8907", "libcudnn.so.9 is cuDNN 8, and cuDNN 9 is needed" },
@@ -101,6 +101,12 @@ public sealed class BadMachineTests : TestsWithFolder
     [InlineData("--device cuda", "SOFTCUDA_MULTIPROCESSORS=0", 1, "the GPU failed: the driver says that attribute 16 of GPU 0 is 0")]
     [InlineData("--device cuda", "SOFTCUDA_FAIL=cuStreamCreate:1:0", 1,
         "the GPU failed: a call succeeded that was to give a CudaStream, and gave none")]
+    [InlineData("--device cuda --model improved", "SOFTCUDA_PTX_VERSION=78", 2,
+        "cannot run the kernels (PTX 8.0, for sm_90a); update the NVIDIA driver: ")]
+    [InlineData("--device cuda --precision fp32", "SOFTCUDA_PTX_VERSION=78", 2,
+        "cannot run the kernels (PTX 8.0, for sm_90a); update the NVIDIA driver: ")]
+    [InlineData("--device auto --precision bf16", "SOFTCUDA_COMPUTE_CAPABILITY=75", 2,
+        "--precision bf16: needs a GPU of compute capability 8.0 or newer, and this one has 7.5; leave --precision out")]
     [InlineData("--device cpu --precision bf16", "", 2, "--precision bf16: the CPU computes in fp32; leave --precision out")]
     [InlineData("--device auto --precision tf32", "SOFTCUDA_DEVICES=0", 2,
         "the CPU computes in fp32, and there is no GPU to use: there is no NVIDIA GPU")]

@@ -1,5 +1,6 @@
 using CudnnDigits.Cuda;
 using CudnnDigits.Cuda.Interop;
+using CudnnDigits.Tests.Data;
 
 namespace CudnnDigits.Tests;
 
@@ -42,6 +43,11 @@ public class NetworkKindTests
         Assert.StartsWith($"--kernels {kernels.ToLowerInvariant()}: ", e.Message, StringComparison.Ordinal);
         Assert.Contains(says, e.Message, StringComparison.Ordinal);
     }
+
+    [Fact]
+    public void Bf16_is_refused_before_Ampere() => DataSourceTests.AssertRefused(
+        "--precision bf16: needs a GPU of compute capability 8.0 or newer, and this one has 7.5; leave --precision out",
+        () => Choose("simple", Precision.Bf16, "7.5", CudaKernels.Layered));
 
     private static CudaKernels Choose(string network, Precision precision, string capability, CudaKernels kernels) => NetworkKind.Choose(
         new CudaGpu(0, "GPU", new Version(capability), 132, 1L << 36), precision, DigitNetworks.Find(network) ?? Narrow, kernels).Kernels;

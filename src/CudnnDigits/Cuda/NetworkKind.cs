@@ -14,9 +14,16 @@ internal readonly record struct NetworkKind(CudaKernels Kernels)
     /// <summary>Whether it calls cuDNN or cuBLAS.</summary>
     public bool NeedsLibraries => Kernels == CudaKernels.Layered;
 
-    /// <summary>As asked for, or the first that can run it here (docs/gpu.md); refuses kernels that cannot.</summary>
+    /// <summary>As asked for, or the first that can run it here (docs/gpu.md); refuses kernels and precisions that cannot.</summary>
     public static NetworkKind Choose(CudaGpu gpu, Precision precision, NetworkSpec network, CudaKernels kernels)
     {
+        const string Resuming = ", or, with --resume, add --device cpu";
+        if (precision == Precision.Bf16 && gpu.ComputeCapability.Major < 8)
+        {
+            throw new InputException($"--precision bf16: needs a GPU of compute capability 8.0 or newer, and this one has "
+                + $"{gpu.ComputeCapability}; leave --precision out{Resuming}");
+        }
+
         string? whyNotFused = gpu.ComputeCapability.Major < 8 ? "need a GPU of compute capability 8.0 or newer"
             : TileNetwork.WhyNot(network) is { } others ? $"run networks that {others}; '{network.Name}' does not"
             : null;
@@ -28,7 +35,8 @@ internal readonly record struct NetworkKind(CudaKernels Kernels)
             : null;
         if ((kernels switch { CudaKernels.Fused => whyNotFused, CudaKernels.Warpgroups => whyNotWarpgroups, _ => null }) is { } why)
         {
-            throw new InputException($"--kernels {kernels.ToString().ToLowerInvariant()}: these kernels {why}; leave --kernels out");
+            throw new InputException(
+                $"--kernels {kernels.ToString().ToLowerInvariant()}: these kernels {why}; leave --kernels out{Resuming}");
         }
 
         return new NetworkKind(kernels != CudaKernels.Auto ? kernels

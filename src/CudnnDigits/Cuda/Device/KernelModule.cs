@@ -57,9 +57,11 @@ internal sealed unsafe class KernelModule : CudaHandle
         if (status is CuResult.UnsupportedPtxVersion or CuResult.NoBinaryForGpu)
         {
             string compilerSays = Encoding.UTF8.GetString(log).TrimEnd('\0').Trim().ReplaceLineEndings(" ");
+            string advice = status == CuResult.UnsupportedPtxVersion ? "update the NVIDIA driver" : "use a newer GPU";
             throw new CudaUnavailableException(
-                $"the driver (CUDA {NativeLibraries.DriverVersion()}) cannot run the kernels (PTX {source.Version}, for {source.Target} "
-                + $"and newer); update the NVIDIA driver, or use a newer GPU{(compilerSays.Length > 0 ? $": {compilerSays}" : "")}");
+                $"the driver (CUDA {NativeLibraries.DriverVersion()}) cannot run the kernels (PTX {source.Version}, for {source.Target}"
+                + $"{(source.Target.EndsWith('a') ? "" : " and newer")}); {advice}"
+                + (compilerSays.Length > 0 ? $": {compilerSays}" : ""));
         }
 
         return Made(status, module, nameof(cuModuleLoadDataEx));
