@@ -36,6 +36,7 @@ internal static class RecordFile
             return null;
         }
 
+        bool isIntact = false;
         try
         {
             JsonDocumentOptions options = new() { AllowDuplicateProperties = false };
@@ -49,6 +50,7 @@ internal static class RecordFile
                         + $"(if you changed it on purpose, remove its {ChecksumKey})");
                 }
 
+                isIntact = sum is not null;
                 take?.Invoke(content);
             }
 
@@ -56,8 +58,13 @@ internal static class RecordFile
         }
         catch (JsonException e)
         {
-            string where = e.Path is { Length: > 2 } at ? $"at {at[2..]}" : $"near line {e.LineNumber + 1}";
-            throw new InputException($"{path}: is damaged {where}; {mend}", e);
+            string? member = e.Path is { Length: > 2 } at ? at[2..] : null;
+            throw new InputException(
+                isIntact
+                    ? $"{path}: was written by another version, and this one does not know {member ?? "all of it"}; "
+                        + "go on with that version, or begin anew (--init-from takes a run's weights)"
+                    : $"{path}: is damaged {(member is null ? $"near line {e.LineNumber + 1}" : $"at {member}")}; {mend}",
+                e);
         }
     }
 

@@ -1,3 +1,5 @@
+using System.Security.Cryptography;
+using System.Text.Json.Nodes;
 using CudnnDigits.Tests.Data;
 
 namespace CudnnDigits.Tests.Runs;
@@ -88,6 +90,21 @@ public sealed class DamagedRunFoldersTests : TestsWithFolder
         File.WriteAllText(file, new Regex(Regex.Escape(from)).Replace(text, to, 1));
         DataSourceTests.AssertRefused("run.json: is damaged", () => new RunFolder(_folder["run"]).ReadRecord());
         DataSourceTests.AssertRefused(says, () => RunFolder.Open(_folder["run"], out _));
+    }
+
+    [Theory]
+    [InlineData("kernels", "Hybrid")]
+    [InlineData("another", "1")]
+    public void A_sound_run_json_of_another_version_is_not_called_damaged(string member, string value)
+    {
+        using RunFolder run = RunFolder.Create(_folder["run"], Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2)));
+        JsonObject content = JsonNode.Parse(RunFiles.WithoutSum(File.ReadAllText(_folder["run/run.json"])))!.AsObject();
+        content[member] = value;
+        content["sha256"] = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(content.ToJsonString())));
+        _folder.Write("run/run.json", content.ToJsonString());
+        DataSourceTests.AssertRefused(
+            $"run.json: was written by another version, and this one does not know {member}; go on with that version, or begin anew",
+            () => run.ReadRecord());
     }
 
     [Fact]
