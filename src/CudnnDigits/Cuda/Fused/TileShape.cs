@@ -107,7 +107,7 @@ internal readonly record struct TileShape(
             {
                 int most = (fragments * Warps * PixelsOfFragment >> (2 * shape.Pools)) / shape.Across;
                 TileShape candidate = (shape with { Fragments = fragments, WidthOfBlock = width }).WithRows(most);
-                if (most == 0 || (candidate.SharedBytes > Half && fragments > 1))
+                if (most == 0 || (candidate.SharedBytes > Half && fragments > 1 + shape.Pools))
                 {
                     continue;
                 }
