@@ -36,6 +36,11 @@ public class FusedNetworkTests
             .. Block(3, 16, 24, 5, 0, norm: true), .. Block(4, 24, 24, 3, 1, norm: true, pool: true, drop: 0.2),
             .. Block(5, 24, 16, 3, 1, norm: false, drop: 0.1), .. Dense(16 * 3 * 3, 32),
         ]), // sides 24, 22, 11, 7 and 3
+        new("bias", Digit,
+        [
+            .. Block(1, 1, 40, 3, 2, norm: false, drop: 0.1), .. Block(2, 40, 8, 3, 0, norm: true, pool: true), .. Dense(8 * 14 * 14, 32),
+        ]),
+        new("single", Digit, [.. Block(1, 1, 8, 3, 0, norm: true, drop: 0.2), .. Dense(8 * 26 * 26, 32)]),
         new("wide", Digit,
         [
             .. Block(1, 1, 64, 3, 1, norm: true), .. Block(2, 64, 64, 3, 1, norm: true, pool: true, drop: 0.2),
@@ -102,6 +107,8 @@ public class FusedNetworkTests
     [InlineData("odd")]
     [InlineData("thirteen")]
     [InlineData("seven")]
+    [InlineData("bias")]
+    [InlineData("single")]
     public void Steps_with_augmentation_and_dropout_follow_the_CPU(string name)
     {
         NetworkSpec network = Find(name);

@@ -20,6 +20,7 @@ public class TileShapeTests
     [
         .. DigitNetworks.All,
         Of("deep", (64, 3, 1, false), (64, 3, 1, true), (128, 3, 1, false), (128, 3, 1, true), (256, 3, 1, false), (256, 3, 1, true)),
+        Of("five", (64, 5, 4, false), (32, 5, 2, true)),
         Of("odd", (8, 5, 0, false), (24, 3, 0, true), (40, 5, 0, false), (72, 3, 2, true), (16, 5, 2, false), (32, 3, 0, false)),
         Of("one-pixel", (8, 5, 0, true), (8, 5, 0, true), (8, 3, 0, true), (16, 3, 1, false)),
     ];
@@ -30,22 +31,28 @@ public class TileShapeTests
     [MemberData(nameof(Cases))]
     public void What_a_tile_reads_lies_in_the_room_of_its_block(string network, int elementBytes)
     {
+        List<ConvPlan> convs = new BlockPlan(Find(network)).Convs;
+        ConvPlan first = convs.FirstOrDefault()!, second = convs.ElementAtOrDefault(1)!;
         foreach ((ConvPlan plan, int batch, int multiprocessors) in Layers(network))
         {
             if (plan.Input.C == 1)
             {
-                TileShape first = TileShape.First(plan, batch);
-                CheckRows(first);
-                int positions = first.Slots * (first.Width + first.Padding) + first.Padding;
-                Assert.InRange(positions * elementBytes, 0, Math.Min(first.WindowBytes(elementBytes), TwoBlocks));
-                CheckWeights(TileShape.FirstBackwardWeights(plan, batch, elementBytes), (64 * elementBytes) + elementBytes, TwoBlocks);
+                TileShape forward = TileShape.First(plan, batch);
+                CheckRows(forward);
+                int positions = Positions(forward);
+                Assert.InRange(positions * elementBytes, 0, Math.Min(forward.WindowBytes(elementBytes), TwoBlocks));
+                TileShape gradient = TileShape.FirstBackwardWeights(plan, batch);
+                CheckRows(gradient);
+                Assert.InRange(4 * 64 * 32 * elementBytes + CheckFirst(gradient), 0, TwoBlocks);
                 continue;
             }
 
+            ConvPlan? below = first.Pool is null && plan == second ? first : null; // whose weights' gradient is made on the way
             foreach (TileShape shape in new[]
             {
                 TileShape.Forward(plan, batch, multiprocessors, elementBytes),
-                TileShape.BackwardData(plan, batch, multiprocessors, elementBytes),
+                TileShape.BackwardData(plan, null, batch, multiprocessors, elementBytes),
+                TileShape.BackwardData(plan, below, batch, multiprocessors, elementBytes),
             })
             {
                 CheckRows(shape);
@@ -57,8 +64,34 @@ public class TileShapeTests
                 Assert.InRange(shape.SharedBytes, (4 * shape.Plane * 16) + (4 * 64 * shape.WidthOfBlock), TwoBlocks);
             }
 
+            if (below is not null)
+            {
+                TileShape shape = TileShape.BackwardData(plan, below, batch, multiprocessors, elementBytes);
+                TileShape gradient = TileShape.FirstBackwardWeights(below, batch, shape.Rows);
+                int ofDu = shape.Fragments * 16 * 32 * elementBytes, sums = 6 * 512; // in a plane
+                Assert.Equal(32, shape.WidthOfBlock);
+                Assert.InRange(below.Conv.Kernel == 3 ? Math.Max(ofDu, sums) : ofDu + sums, 1, shape.Plane * 16);
+                CheckRows(gradient);
+                Assert.Equal((shape.Rows, shape.Tiles), (gradient.Rows, gradient.Tiles));
+                Assert.InRange(shape.SharedBytes + CheckFirst(gradient), 0, TwoBlocks);
+            }
+
             TileShape weights = TileShape.BackwardWeights(plan, batch, elementBytes);
             CheckWeights(weights, 96 * elementBytes, elementBytes == 2 ? TwoBlocks : MostOfBlock);
+        }
+
+        int CheckFirst(TileShape shape)
+        {
+            int sums = (shape.Side == 3 ? 6 : 14) * 512, bytes = shape.FirstBytes(elementBytes);
+            Assert.Equal(sums + (Positions(shape) * elementBytes), bytes);
+            return bytes;
+        }
+
+        // Of the first layer's input, with a window of zeros behind it.
+        static int Positions(TileShape shape)
+        {
+            int pitch = shape.Width + shape.Padding;
+            return (shape.Slots * pitch) + shape.Padding + ((shape.Side - 1) * pitch) + shape.Side;
         }
 
         void CheckWeights(TileShape shape, int bytesOfPosition, int most)
@@ -84,7 +117,7 @@ public class TileShapeTests
                 TileShape[] shapes = plan.Input.C == 1 ? [TileShape.First(plan, batch)]
                 : [
                     TileShape.Forward(plan, batch, multiprocessors, elementBytes),
-                    TileShape.BackwardData(plan, batch, multiprocessors, elementBytes),
+                    TileShape.BackwardData(plan, null, batch, multiprocessors, elementBytes),
                 ];
                 foreach (TileShape shape in shapes)
                 {
@@ -93,6 +126,13 @@ public class TileShapeTests
                     Assert.True(y * shape.WidthOfBlock >= shape.Outs);
                     Assert.True((long)x * y * 2 * shape.WidthOfBlock <= buffers.Partial.Count, $"{shape} on {multiprocessors}");
                     Assert.True((shape.Outs + 31) / 32 <= buffers.Arrived.Count);
+                }
+
+                if (plan.Input.C == 1)
+                {
+                    int groups = (plan.Conv.OutChannels + 31) / 32, sums = TileShape.FirstSums(plan.Conv.Kernel) * groups;
+                    Assert.True((long)Math.Max(multiprocessors * 3 / groups, 1) * sums <= buffers.FirstPartial.Count);
+                    Assert.True(sums <= buffers.FirstSums.Count);
                 }
             }
         }

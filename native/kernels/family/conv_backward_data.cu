@@ -1,7 +1,8 @@
 // Gradients of data. dY is made from y and the gradient of u on the way into shared memory and convolved with the weights turned round;
 // what comes out goes back through dropout and ReLU of the layer below, and leaves as that layer's gradient of u, with the sums for its
 // parameters.
-#include "fill.cuh"
+// Where the layer below is the first, the sums for its weights' gradient are made, too, and du is needed no more.
+#include "first_layer.cuh"
 
 struct TileBackwardData {
     Convolution shape;
@@ -10,19 +11,45 @@ struct TileBackwardData {
     const void *below; // y of the layer below, or `marked`
     Affine affine_below;
     float keep_scale; // of its dropout
-    void *du_below;
+    void *du_below;   // none: it need not be stored
     ChannelNorm norm_below;
+    FirstGradient first; // the layer below, of blocks of 32 outputs
 };
 
 template <class Mode, int Groups> struct MaskedOutput {
     using Element = typename Mode::Element;
 
     const TileBackwardData &p;
+    FirstSums<Mode> first;
     WarpSums<Groups> sums;
+
+    DEVICE_INLINE bool is_first() const { return Groups == 1 && p.first.x; }
+
+    DEVICE_INLINE void clear() const {
+        if (is_first()) {
+            first.clear();
+        }
+    }
+
+    DEVICE_INLINE void begin(const Convolution &c, const TileRows &rows) const {
+        if (is_first()) {
+            // Zeros beside images, where scratch was.
+            for (int slot = (int)threadIdx.x / units_of_chunk; slot <= c.slots; slot += conv_threads / units_of_chunk) {
+                for (int column = 0; column < c.padding; ++column) {
+                    store_unit(dynamic_shared_memory + threadIdx.x % units_of_chunk * c.plane_bytes() + (slot * c.pitch() + column) * 16,
+                               {{0, 0, 0, 0}});
+                }
+            }
+            first.fill(first.rows(rows));
+        }
+    }
 
     DEVICE_INLINE void take(const Convolution &c, const TileRows &rows, const Sums<Groups> &made) {
         const int pixels = rows.count * c.out_width, row = here(lane()) / 4;
-        const long long first = (long long)rows.first * c.out_width;
+        const long long first_pixel = (long long)rows.first * c.out_width;
+        if (is_first()) {
+            __syncthreads(); // the planes are free
+        }
 #pragma unroll
         for (int group = 0; group < Groups; ++group) {
             const int channel = ((int)blockIdx.y * Groups + group) * 32 + here(lane()) % 4 * 8;
@@ -34,33 +61,60 @@ template <class Mode, int Groups> struct MaskedOutput {
 #pragma unroll
                 for (int half = 0; half < 2; ++half) {
                     const int pixel = pixel_of(c.fragments, m, 8 * half + row);
+                    Eight du = {};
                     if (m < c.fragments && pixel < pixels && exists) {
-                        const long long at = (first + pixel) * c.outs + channel;
-                        Eight y = load_eight<Mode>(static_cast<const Element *>(p.below) + at), du = made.eight(m, half, group);
+                        const long long at = (first_pixel + pixel) * c.outs + channel;
+                        Eight y = load_eight<Mode>(static_cast<const Element *>(p.below) + at);
+                        du = made.eight(m, half, group);
 #pragma unroll
                         for (int i = 0; i < 8; ++i) { // what was dropped is NaN, and no u above 0
                             const bool is_active = fused_multiply_add(y.v[i], a.v[i], b.v[i]) > 0;
                             du.v[i] = is_active ? du.v[i] * p.keep_scale : 0.0f;
                             y.v[i] = is_active ? y.v[i] : 0.0f;
                         }
-                        store_eight<Mode>(static_cast<Element *>(p.du_below) + at, du);
+                        if (p.du_below) {
+                            store_eight<Mode>(static_cast<Element *>(p.du_below) + at, du);
+                        }
                         of_tile.add(du, y);
+                    }
+                    if (is_first() && m < c.fragments) {
+#pragma unroll
+                        for (int i = 0; i < FirstSums<Mode>::units; ++i) {
+                            first.put(m, 8 * half + row, i, narrow_unit<Mode>(du, i));
+                        }
                     }
                 }
             }
             sums.add(group, of_tile);
         }
+        if (is_first()) {
+            __syncthreads();
+            first.add(first.rows(rows), [&](const auto &visit) __attribute__((always_inline)) {
+#pragma unroll 1
+                for (int m = 0; m < c.fragments; ++m) {
+                    visit(pixel_of(c.fragments, m, 0), 0, m);
+                }
+            });
+        }
     }
 
     DEVICE_INLINE void finish(const Convolution &) {
+        if (is_first()) {
+            __syncthreads();
+            first.finish();
+        }
         ::finish<conv_threads, true>(p.norm_below, sums.of_block(), (int)blockIdx.y * 32 * Groups, 32 * Groups,
                                      reinterpret_cast<double *>(dynamic_shared_memory));
     }
 };
 
+static_assert(units_of_chunk == conv_warps, "each warp has a plane of scratch");
+
 template <class Mode, int Groups> DEVICE_INLINE void conv_backward_data(const TileBackwardData &p) {
     GradientInput<Mode> input{p.layer};
-    MaskedOutput<Mode, Groups> output{p, {}};
+    const unsigned plane = p.shape.plane_bytes();
+    MaskedOutput<Mode, Groups> output{
+        p, {p.first, dynamic_shared_memory, plane, dynamic_shared_memory + units_of_chunk * plane + ring_stages * stage_bytes}, {}};
     convolve<Mode, Groups>(p.shape, p.turned, input, output);
 }
 

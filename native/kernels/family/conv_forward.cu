@@ -58,6 +58,9 @@ template <class Mode, int Groups> struct ForwardOutput {
     const TileForward &p;
     WarpSums<Groups> sums;
 
+    DEVICE_INLINE void clear() const {}
+    DEVICE_INLINE void begin(const Convolution &, const TileRows &) const {}
+
     DEVICE_INLINE void take(const Convolution &c, const TileRows &rows, const Sums<Groups> &made) {
 #pragma unroll
         for (int group = 0; group < Groups; ++group) {

@@ -146,7 +146,7 @@ DEVICE_INLINE int right_of(int half, int g) { return half ^ (g >> 2 & 1); }
 DEVICE_INLINE int window_of(int fragments, int fragment, int g) { return ((warp() * fragments + fragment) >> 1) * 8 + g; }
 
 // Tile after tile: input.fill(rows, first channel, units, planes) makes a chunk of channels of the rows that a tile reads;
-// output.take(shape, rows, sums) gets all sums of it.
+// output.begin(shape, rows) may fill memory of its own, and output.take(shape, rows, sums) gets all sums of it.
 template <class Mode, int Groups, class Input, class Output>
 DEVICE_INLINE void convolve(const Convolution &c, const void *weights, Input &input, Output &output) {
     unsigned char *planes = dynamic_shared_memory;
@@ -156,6 +156,7 @@ DEVICE_INLINE void convolve(const Convolution &c, const void *weights, Input &in
     for (unsigned i = threadIdx.x; i < units_of_chunk * (unsigned)c.plane; i += conv_threads) {
         store_unit(planes + i * 16, {{0, 0, 0, 0}});
     }
+    output.clear();
     wait_for_kernel_before();
     for (int tile = (int)blockIdx.x; tile < c.tiles; tile += (int)gridDim.x) {
         const TileRows rows(c, tile);
@@ -175,6 +176,9 @@ DEVICE_INLINE void convolve(const Convolution &c, const void *weights, Input &in
         Sums<Groups> sums = {};
         for (int chunk = 0; chunk < chunks; ++chunk) {
             __syncthreads();
+            if (chunk == 0) {
+                output.begin(c, rows);
+            }
             const TallRows read = {c.samples, c.height, c.width,      c.channels,    c.padding,       c.padding,
                                    c.pitch(), c.plane,  c.by_width(), c.by_period(), rows.first_slot, rows.slots};
             input.fill(read, chunk * chunk_channels<Mode>, units_of_chunk, planes);

@@ -1,6 +1,6 @@
-// The first layer, a convolution from one channel, forward and its weights' gradient. Windows are rows of a left factor with a column for
-// each tap, or columns of a right one.
-#include "fill.cuh"
+// The first layer, a convolution from one channel: forward, where windows are rows of a left factor with a column for each tap, and its
+// weights' gradient.
+#include "first_layer.cuh"
 
 struct FirstForward {
     Convolution shape;
@@ -9,58 +9,18 @@ struct FirstForward {
     ChannelNorm norm;
 };
 
+// The gradient of du that was stored, since the layer is pooled, or no convolution reads it.
 struct FirstBackwardWeights {
-    Convolution shape; // rows, slots: of dY's tall image, and of x's
     GradientLayer layer;
-    const void *x;
-    float *partial; // (gridDim.x · warps, outs, taps)
+    FirstGradient gradient;
 };
 
-// Rows of x in shared memory, as the tall image has them, elements side by side.
-template <class Mode> struct WindowTile {
-    using Element = typename Mode::Element;
-
-    static constexpr int of_register = Mode::of_unit / 4, of_step = 2 * Mode::of_unit; // elements
-
-    Element *tile;
-
-    DEVICE_INLINE void fill(const Convolution &c, const void *x, int first_slot, int slots) const {
-        for (int i = (int)threadIdx.x; i < slots * c.pitch() + c.padding; i += conv_threads) {
-            tile[i] = {};
-        }
-        __syncthreads();
-        const TallRows rows = {c.samples, c.height,     c.width,       1,          c.padding, c.padding, c.pitch(),
-                               0,         c.by_width(), c.by_period(), first_slot, slots};
-        PixelWalk walk(rows, sizeof(Element), (int)threadIdx.x, conv_threads);
-        const Element *images = static_cast<const Element *>(x) + (long long)walk.first_image * (c.height * c.width);
-        walk.template all<4>(
-            true, [&](int from) { return *reinterpret_cast<const Element *>(reinterpret_cast<const unsigned char *>(images) + from); },
-            [&](unsigned place, bool is_there, const Element &value) {
-                tile[place / 16 + c.padding] = is_there ? rounded(value) : Element{};
-            });
-    }
-
-    // As an operand of products.
-    DEVICE_INLINE static bfloat16 rounded(bfloat16 x) { return x; }
-    DEVICE_INLINE static float rounded(float x) { return bits_float(Mode::operand(x)); }
-
-    // How far from the window's first pixel a tap's is.
-    DEVICE_INLINE static int offset(const Convolution &c, int tap) { return tap < c.taps() ? tap / c.side * c.pitch() + tap % c.side : 0; }
-
-    DEVICE_INLINE static unsigned bits(bfloat16 x) { return x.bits; }
-    DEVICE_INLINE static unsigned bits(float x) { return float_bits(x); }
-
-    // A register of a factor from the bits of its elements.
-    template <class F> DEVICE_INLINE static unsigned gathered(const F &of) {
-        if constexpr (of_register == 2) {
-            return of(0) | of(1) << 16;
-        } else {
-            return of(0);
-        }
-    }
-
-    // Which element of a step's 32 bytes is part `part` of a lane's register i, that of its t-th or its (t + 4)-th four bytes.
-    DEVICE_INLINE static int element(int i, int part) { return (lane() % 4 + 4 * i) * of_register + part; }
+struct FirstWeights {
+    const float *sums; // of all blocks
+    const void *w;     // (outs, taps), and so is what comes out
+    Affine affine;
+    float *dw;
+    unsigned outs, taps;
 };
 
 // y and the batch's statistics. A block makes 32 outputs, a warp sixteen pixels at a time.
@@ -97,12 +57,13 @@ template <class Mode> DEVICE_INLINE void first_forward(const FirstForward &p) {
         }
     }
     WarpSums<1> sums;
+    windows.clear(c);
     wait_for_kernel_before();
     for (int tile = (int)blockIdx.x; tile < c.tiles; tile += (int)gridDim.x) {
         const TileRows rows(c, tile);
         const int pixels = rows.count * c.out_width;
         __syncthreads();
-        windows.fill(c, p.x, rows.first_slot, rows.slots);
+        windows.fill(c, p.x, rows);
         __syncthreads();
         ChannelSums of_tile;
         for (int first = warp() * 16; first < pixels; first += conv_warps * 16) {
@@ -159,92 +120,83 @@ template <class Mode> DEVICE_INLINE void first_forward(const FirstForward &p) {
     }
 }
 
-// A block has 64 outputs and all taps, a warp its share of the pixels.
+// A block has 32 outputs, a warp sixteen pixels of du at a time.
 template <class Mode> DEVICE_INLINE void first_backward_weights(const FirstBackwardWeights &p) {
-    using Windows = WindowTile<Mode>;
-    constexpr int most_units = 64 / Mode::of_unit, most_m = 4, tiles = 4; // of eight taps
-    const Convolution &c = p.shape;
-    const unsigned plane = c.plane_bytes(), planes = SHARED_ADDRESS(dynamic_shared_memory);
-    const Windows windows{reinterpret_cast<typename Mode::Element *>(dynamic_shared_memory + most_units * plane)};
-    const int first_out = (int)blockIdx.y * 64, outs = smaller(c.outs - first_out, 64), g = lane() / 4, t = lane() % 4;
-    for (unsigned i = threadIdx.x; i < most_units * (unsigned)c.plane; i += conv_threads) {
-        store_unit(dynamic_shared_memory + i * 16, {{0, 0, 0, 0}});
-    }
-    for (int i = (int)threadIdx.x; i < c.plane; i += conv_threads) {
-        windows.tile[i] = {};
-    }
-    TallRows of_dy = {c.samples, c.out_height, c.out_width, c.outs, 0, 0, c.pitch(), c.plane, c.by_across(), c.by_period(), 0, c.rows};
-    const int used = (c.taps() + 7) / 8, fragments = (outs + 15) / 16;
-    int offsets[tiles];
-#pragma unroll
-    for (int tile = 0; tile < tiles; ++tile) {
-        offsets[tile] = windows.offset(c, 8 * tile + g);
-    }
-    float sums[most_m][tiles][4] = {};
+    using Element = typename Mode::Element;
+    using Sums = FirstSums<Mode>;
+    const Convolution &c = p.gradient.shape;
+    constexpr unsigned scratch = 64 * Sums::row_bytes; // of four times sixteen pixels
+    const Sums sums{p.gradient, dynamic_shared_memory, scratch, dynamic_shared_memory + conv_warps * scratch};
+    const int channel = (int)blockIdx.y * 32 + lane() % 4 * 8;
+    const Divisor across = c.by_across(), down = c.by_down();
+    const int height = c.out_height >> c.pools, width = c.out_width >> c.pools; // of du
+    sums.clear();
     for (int tile = (int)blockIdx.x; tile < c.tiles; tile += (int)gridDim.x) {
-        of_dy.first_slot = tile * c.rows;
+        const TileRows rows(c, tile);
+        sums.fill(rows);
         __syncthreads();
-        GradientInput<Mode>{p.layer}.fill(of_dy, first_out, outs <= 32 ? most_units / 2 : most_units, dynamic_shared_memory);
-        windows.fill(c, p.x, of_dy.first_slot, c.slots);
-        __syncthreads();
-        for (int first = warp() * Windows::of_step; first < c.rows * c.pitch(); first += conv_warps * Windows::of_step) {
-            Mode::with_products([&](auto how) __attribute__((always_inline)) {
-                using Products = decltype(how);
-                typename Products::template Factor<2> right[tiles];
+        sums.add(rows, [&](const auto &visit) __attribute__((always_inline)) {
+#pragma unroll 1
+            for (int first = warp() * 16; first - warp() * 16 < rows.count * across.divisor; first += conv_warps * 16) {
+                __syncthreads();
 #pragma unroll
-                for (int k = 0; k < tiles; ++k) {
-                    if (k < used) {
-                        unsigned of_taps[2];
+                for (int half = 0; half < 2; ++half) {
+                    const int at = 8 * half + lane() / 4, line = across.quotient(first + at), column = first + at - line * across.divisor;
+                    const int image = down.quotient(rows.first + line), row = rows.first + line - image * down.divisor;
+                    const bool in_tile = line < rows.count, in_height = row < height, in_width = column < width, in_outs = channel < c.outs;
+                    const bool exists = in_tile & in_height & in_width & in_outs;
+                    const long long place = ((image * height + row) * width + column) * (long long)c.outs,
+                                    first_y = ((image * c.out_height + 2 * row) * c.out_width + 2 * column) * (long long)c.outs;
 #pragma unroll
-                        for (int i = 0; i < 2; ++i) {
-                            of_taps[i] = windows.gathered(
-                                [&](int part) { return windows.bits(windows.tile[first + windows.element(i, part) + offsets[k]]); });
+                    for (int i = 0; i < Sums::units; ++i) {
+                        const int of_unit = channel + i * Mode::of_unit;
+                        const Element *y = static_cast<const Element *>(p.layer.y) + first_y + of_unit, *below = y + c.out_width * c.outs;
+                        Unit given = {}, du[4] = {};
+                        if (exists) {
+                            given = load_unit(static_cast<const Element *>(p.layer.du) + place + of_unit);
                         }
-                        Products::prepare(right[k], of_taps);
-                    }
-                }
-#pragma unroll
-                for (int m = 0; m < most_m; ++m) {
-                    if (m < fragments) {
-                        typename Products::template Factor<4> left;
-                        unsigned loaded[4];
-                        if constexpr (Mode::of_unit == 8) {
-                            const unsigned matrix = lane() / 8, row = lane() % 8;
-                            load_blocks_turned(loaded, planes + (2 * m + matrix % 2) * plane + (first + matrix / 2 * 8 + row) * 16);
-                        } else {
-#pragma unroll
-                            for (int i = 0; i < 4; ++i) {
-                                loaded[i] =
-                                    load_word(planes + (4 * m + g / 4 + i % 2 * 2) * plane + (first + t + i / 2 * 4) * 16 + g % 4 * 4);
-                            }
+                        if (!c.pools) {
+                            du[0] = given;
+                        } else if (exists) {
+                            const Unit of_window[4] = {load_unit(y), load_unit(y + c.outs), load_unit(below), load_unit(below + c.outs)};
+                            given_to_first_best<Mode>(of_window, p.layer.affine.scales<Mode::of_unit>(of_unit), given, du);
                         }
-                        Products::prepare(left, loaded);
 #pragma unroll
-                        for (int k = 0; k < tiles; ++k) {
-                            if (k < used) {
-                                Products::multiply(sums[m][k], left, right[k]);
-                            }
+                        for (int k = 0; k < 4; ++k) {
+                            sums.put(k, at, i, du[k]);
                         }
                     }
                 }
-            });
-        }
-    }
-    float *partial = p.partial + ((long long)blockIdx.x * conv_warps + warp()) * c.outs * c.taps();
-#pragma unroll
-    for (int m = 0; m < most_m; ++m) {
-#pragma unroll
-        for (int k = 0; k < tiles; ++k) {
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                const int out = first_out + 16 * m + 8 * (i / 2) + g, tap = 8 * k + 2 * t + i % 2;
-                if (out < c.outs && tap < c.taps()) {
-                    partial[out * c.taps() + tap] = sums[m][k][i];
+                __syncthreads();
+#pragma unroll 1
+                for (int k = 0; k < 1 + 3 * c.pools; ++k) {
+                    visit(first, k, k);
                 }
             }
-        }
+        });
     }
+    __syncthreads();
+    sums.finish();
+}
+
+// The gradient from the sums. In double, since sums over all pixels are subtracted.
+template <class Mode> DEVICE_INLINE void first_weights(const FirstWeights &p) {
+    const unsigned i = blockIdx.x * blockDim.x + threadIdx.x, out = i / p.taps, tap = i % p.taps;
+    if (out >= p.outs) {
+        return;
+    }
+    const FirstBlocks blocks(p.taps);
+    double sum = p.sums[blocks.sum(out, tap)];
+    if (p.affine.scale) {
+        double of_y = 0;
+        for (unsigned k = 0; k < p.taps; ++k) {
+            of_y += (double)to_float(static_cast<const typename Mode::Element *>(p.w)[out * p.taps + k]) * p.sums[blocks.moment(k, tap)];
+        }
+        sum = p.affine.scale[out] * sum + p.affine.from_y[out] * of_y + (double)p.affine.constant[out] * p.sums[blocks.moment(tap, p.taps)];
+    }
+    p.dw[i] = (float)sum;
 }
 
 KERNELS_OF_MODES(first_forward, FirstForward, conv_threads, 4)
 KERNELS_OF_MODES(first_backward_weights, FirstBackwardWeights, conv_threads, 3)
+KERNELS_OF_MODES(first_weights, FirstWeights, 256)

@@ -124,10 +124,10 @@ struct TileRows {
     int first, count;      // of output, over all images
     int first_slot, slots; // of the tall image
 
-    DEVICE_INLINE TileRows(const Convolution &c, int tile) {
-        const int all = c.samples * c.by_down().divisor;
-        first = tile * c.rows;
-        count = smaller(c.rows, all - first);
+    DEVICE_INLINE TileRows(const Convolution &c, int tile)
+        : TileRows(c, tile * c.rows, smaller(c.rows, c.samples * c.by_down().divisor - tile * c.rows)) {}
+
+    DEVICE_INLINE TileRows(const Convolution &c, int first, int count) : first(first), count(count) {
         const int last = first + count - 1;
         first_slot = slot_of(c, first);
         slots = slot_of(c, last) + c.pools + c.side - first_slot;

@@ -1,5 +1,6 @@
 using CudnnDigits.Cuda.Common;
 using CudnnDigits.Cuda.Device;
+using CudnnDigits.Model;
 
 namespace CudnnDigits.Cuda.Fused;
 
@@ -14,6 +15,7 @@ internal sealed class TileConvolutions
     private readonly Layer[] _layers;
     private readonly Features[] _ends; // of each layer
     private readonly ulong _seed;
+    private readonly TileShape _first; // of the gradient of the first one's weights
     private readonly int _n, _multiprocessors, _elementBytes;
 
     public TileConvolutions(CudaSession session, TileNetwork net, int n, ulong seed)
@@ -21,15 +23,21 @@ internal sealed class TileConvolutions
         (_session, _net, _n, _seed) = (session, net, n, seed);
         (_multiprocessors, _elementBytes) = (session.Multiprocessors, (int)session.ActivationType);
         _ = session.FamilyKernels; // loaded now: not while something is captured
-        _layers = [.. net.Layers.Select(Plan)];
+        _layers = [.. net.Layers.Select((layer, i) => Plan(layer, i == 1 && !net.Layers[0].HasDu ? net.Layers[0].Plan : null))];
         _ends = [.. net.Layers.Select(layer => layer.IsPooledAtOnce
             ? new Features(session, layer.Pooled, pools: false, n)
             : new Features(session, layer.Output, layer.Plan.Pool is not null, n))];
+        if (net.Layers is [{ } first, ..])
+        {
+            _first = first.HasDu
+                ? TileShape.FirstBackwardWeights(first.Plan, n)
+                : TileShape.FirstBackwardWeights(first.Plan, n, _layers[1].BackwardData.Rows);
+        }
 
-        Layer Plan(TileLayer layer) => layer.Plan.Input.C == 1
-            ? new(layer, TileShape.First(layer.Plan, n), default, TileShape.FirstBackwardWeights(layer.Plan, n, _elementBytes))
+        Layer Plan(TileLayer layer, ConvPlan? first) => layer.Plan.Input.C == 1
+            ? new(layer, TileShape.First(layer.Plan, n), default, default)
             : new(layer, TileShape.Forward(layer.Plan, n, _multiprocessors, _elementBytes),
-                TileShape.BackwardData(layer.Plan, n, _multiprocessors, _elementBytes),
+                TileShape.BackwardData(layer.Plan, first, n, _multiprocessors, _elementBytes),
                 TileShape.BackwardWeights(layer.Plan, n, _elementBytes));
     }
 
@@ -87,38 +95,55 @@ internal sealed class TileConvolutions
         for (int i = _layers.Length - 1; i >= 0; i--)
         {
             TileLayer layer = _layers[i].Of;
-            TileShape weights = _layers[i].BackwardWeights;
             using (_session.OpenBranch())
             {
                 if (i == 0)
                 {
-                    int groups = (weights.Outs + 63) / 64;
-                    (int X, int Y) grid = WeightGrid(weights, groups, 3, TileShape.Warps); // each warp leaves a gradient
-                    int bytes = weights.Plane * (64 * _elementBytes + _elementBytes);
-                    Launch("first_backward_weights", grid, bytes, new FirstBackwardWeights(
-                        weights, layer.Gradient, _net.Input.Address, _net.Buffers.PartialWeights.Address), overlapped: false);
-                    AddUp(layer, grid.X * TileShape.Warps);
+                    BackwardFirst(layer);
                 }
                 else
                 {
+                    TileShape weights = _layers[i].BackwardWeights;
                     int groups = (weights.Outs + 63) / 64 * ((weights.Channels + 31) / 32) * ((weights.Side * weights.Side + 8) / 9);
-                    (int X, int Y) grid = WeightGrid(weights, groups, 2, 1);
+                    (int X, int Y) grid = WeightGrid(weights, groups);
                     Launch("conv_backward_weights", grid, weights.Plane * 96 * _elementBytes, new TileBackwardWeights(
                         weights, layer.Gradient, Before(_layers[i - 1].Of, training: true), _net.Buffers.PartialWeights.Address),
                         overlapped: false);
-                    AddUp(layer, grid.X);
+                    ColumnSums.AddUp(_session, _net.Buffers.PartialWeights, grid.X, (int)layer.DW.Count, layer.DW);
                 }
             }
 
             if (i > 0)
             {
                 (TileLayer below, TileShape shape) = (_layers[i - 1].Of, _layers[i].BackwardData);
-                Launch($"conv_backward_data_{shape.WidthOfBlock}", Grid(shape), shape.SharedBytes, new TileBackwardData(
+                int bytes = shape.SharedBytes + (below.HasDu ? 0 : _first.FirstBytes(_elementBytes));
+                Launch($"conv_backward_data_{shape.WidthOfBlock}", Grid(shape), bytes, new TileBackwardData(
                     shape, layer.Gradient, layer.Turned.Address, Of(below.Marked), below.Affine,
-                    below.Dropout(_seed, training: true).KeepScale, Of(below.Du), below.Gradients(_net.Buffers, _n)));
+                    below.Dropout(_seed, training: true).KeepScale, below.HasDu ? Of(below.Du) : 0, below.Gradients(_net.Buffers, _n),
+                    below.HasDu ? default : First(below)));
             }
         }
     }
+
+    /// <summary>The gradient of the first layer's weights, from sums that may have been made with its du.</summary>
+    private void BackwardFirst(TileLayer layer)
+    {
+        (TileBuffers buffers, int sums) = (_net.Buffers, TileShape.FirstSums(_first.Side) * _first.Groups);
+        (int X, int Y) grid = layer.HasDu ? _first.Grid(_multiprocessors, 3, _first.Groups) : Grid(_layers[1].BackwardData);
+        if (layer.HasDu)
+        {
+            int bytes = TileShape.Warps * 64 * 32 * _elementBytes + _first.FirstBytes(_elementBytes);
+            Launch("first_backward_weights", grid, bytes, new FirstBackwardWeights(layer.Gradient, First(layer)), overlapped: false);
+        }
+
+        ColumnSums.AddUp(_session, buffers.FirstPartial, grid.X, sums, buffers.FirstSums);
+        Launch("first_weights", ((int)layer.DW.Count / 256 + 1, 1), 0, new FirstWeights(
+            buffers.FirstSums.Address, layer.W.Address, layer.Affine, layer.DW.Address, _first.Outs, _first.Side * _first.Side),
+            overlapped: false);
+    }
+
+    private FirstGradient First(TileLayer layer) =>
+        new(_first, _net.Input.Address, _net.Buffers.FirstPartial.Address, layer.HasNorm ? 1u : 0);
 
     /// <summary>How the next convolution finds a layer.</summary>
     private PreviousLayer Before(TileLayer layer, bool training)
@@ -131,19 +156,15 @@ internal sealed class TileConvolutions
     private (int X, int Y) Grid(TileShape shape) => shape.Grid(_multiprocessors, shape.WidthOfBlock == 32 ? 3 : 2, shape.Groups);
 
     /// <summary>Blocks along x leave gradients: no more than there is room for.</summary>
-    private (int X, int Y) WeightGrid(TileShape shape, int groups, int perMultiprocessor, int rowsOfBlock)
+    private (int X, int Y) WeightGrid(TileShape shape, int groups)
     {
         long ofOne = (long)shape.Outs * shape.Channels * shape.Side * shape.Side;
-        (int x, int y) = shape.Grid(_multiprocessors, perMultiprocessor, groups);
-        return ((int)Math.Min(x, _net.Buffers.MostPartialWeights / (ofOne * rowsOfBlock)), y);
+        (int x, int y) = shape.Grid(_multiprocessors, 2, groups);
+        return ((int)Math.Min(x, _net.Buffers.MostPartialWeights / ofOne), y);
     }
 
     private void Launch<T>(string kernel, (int X, int Y) grid, int sharedBytes, T parameters, bool overlapped = true)
         where T : unmanaged => _session.LaunchFamily(kernel, grid, sharedBytes, parameters, overlapped);
-
-    /// <summary>A weight gradient from its partial sums.</summary>
-    private void AddUp(TileLayer layer, int rows) =>
-        ColumnSums.AddUp(_session, _net.Buffers.PartialWeights, rows, (int)layer.DW.Count, layer.DW);
 
     private nint Of(DeviceTensor images) => images.Holding(images.Count / _net.Batch * _n, _session.ActivationType);
 

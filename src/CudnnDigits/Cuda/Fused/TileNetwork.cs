@@ -34,7 +34,8 @@ internal sealed class TileNetwork : CudaNetwork
         DeviceType type = session.ActivationType;
         _session = session;
         Buffers = new TileBuffers(arena, Plan, session.Multiprocessors, training);
-        Layers = [.. Plan.Convs.Select(plan => new TileLayer(arena, Parameters, plan, type, batch, training))];
+        Layers = [.. Plan.Convs.Select((plan, i) => new TileLayer(
+            arena, Parameters, plan, isLast: i == Plan.Convs.Count - 1, type, batch, training))];
         Features = Layers.Length > 0 ? arena.Reserve((long)batch * Plan.Features.Size, type) : Input;
         _dFeatures = arena.Reserve(training && Layers.Length > 0 ? Features.Count : 0, type);
         _dense = new DenseChain(

@@ -14,10 +14,15 @@ internal readonly record struct TileForward(
 
 internal readonly record struct TileBackwardData(
     TileShape Shape, GradientLayer Layer, nint Turned, nint Below, Affine AffineBelow, float KeepScale, nint DuBelow,
-    ChannelNorm NormBelow);
+    ChannelNorm NormBelow, FirstGradient First);
 
 internal readonly record struct TileBackwardWeights(TileShape Shape, GradientLayer Layer, PreviousLayer Before, nint Partial);
 
 internal readonly record struct FirstForward(TileShape Shape, nint X, nint W, nint Y, ChannelNorm Norm);
 
-internal readonly record struct FirstBackwardWeights(TileShape Shape, GradientLayer Layer, nint X, nint Partial);
+/// <summary>Sums for the gradient of the first layer's weights; in first_layer.cuh.</summary>
+internal readonly record struct FirstGradient(TileShape Shape, nint X, nint Partial, uint HasMoments);
+
+internal readonly record struct FirstBackwardWeights(GradientLayer Layer, FirstGradient Gradient);
+
+internal readonly record struct FirstWeights(nint Sums, nint W, Affine Affine, nint Dw, int Outs, int Taps);

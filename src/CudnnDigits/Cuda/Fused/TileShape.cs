@@ -27,7 +27,8 @@ internal readonly record struct TileShape(
     public static readonly int Warps = KernelSource.Family["warps_of_convolution"];
 
     private static readonly int RingBytes = KernelSource.Family["ring_bytes_of_group"], // of weights, for 32 outputs
-        MostFragments = KernelSource.Family["most_fragments_of_warp"];
+        MostFragments = KernelSource.Family["most_fragments_of_warp"],
+        FirstScratchBytes = KernelSource.Family["first_scratch_bytes"]; // of a warp, for sums
 
     private int Period => Height + Padding;
 
@@ -37,6 +38,9 @@ internal readonly record struct TileShape(
     private int Across => (OutWidth + Pools) >> Pools;
 
     private int Down => (OutHeight + Pools) >> Pools;
+
+    /// <summary>Elements of the first layer's input: WindowTile in native/kernels/family/first_layer.cuh.</summary>
+    private int Windows => Slots * Pitch + Padding + (Side - 1) * Pitch + Side;
 
     /// <summary>Groups of outputs, of which each block makes one.</summary>
     public int Groups => (Outs + WidthOfBlock - 1) / WidthOfBlock;
@@ -52,12 +56,15 @@ internal readonly record struct TileShape(
         return Fastest(shape, multiprocessors, elementBytes);
     }
 
-    /// <summary>The convolution of dY with the weights turned round that gives the gradient of the layer's input.</summary>
-    public static TileShape BackwardData(ConvPlan plan, int samples, int multiprocessors, int elementBytes)
+    /// <summary>
+    /// The convolution of dY with the weights turned round that gives the gradient of the layer's input. first: the layer below, where its
+    /// weights' gradient is made on the way.
+    /// </summary>
+    public static TileShape BackwardData(ConvPlan plan, ConvPlan? first, int samples, int multiprocessors, int elementBytes)
     {
         Shape output = plan.Conv.Infer(plan.Input);
         int padding = plan.Conv.Kernel - 1 - plan.Conv.Padding;
-        return Fastest(Of(output, plan.Input, plan.Conv.Kernel, padding, samples), multiprocessors, elementBytes);
+        return Fastest(Of(output, plan.Input, plan.Conv.Kernel, padding, samples), multiprocessors, elementBytes, first);
     }
 
     /// <summary>The gradient of a layer's weights: rows of the tall image, dY's planes and the input's.</summary>
@@ -75,16 +82,30 @@ internal readonly record struct TileShape(
         return (shape with { WidthOfBlock = 32 }).WithRows(8);
     }
 
-    /// <summary>The gradient of the first layer's weights.</summary>
-    public static TileShape FirstBackwardWeights(ConvPlan plan, int samples, int elementBytes) => TallRows(
-        plan, samples, elementBytes, (rows, plane) => plane * (64 / (Unit / elementBytes) * Unit + elementBytes) <= Half);
+    /// <summary>The gradient of the first layer's weights: in windows where it is pooled, by default few rows at a time.</summary>
+    public static TileShape FirstBackwardWeights(ConvPlan plan, int samples, int rows = 8)
+    {
+        Shape output = plan.Conv.Infer(plan.Input);
+        TileShape shape = Of(plan.Input, output, plan.Conv.Kernel, plan.Conv.Padding, samples, plan.Pool is null ? 0 : 1);
+        return (shape with { WidthOfBlock = 32 }).WithRows(rows);
+    }
+
+    /// <summary>Sums that a block leaves for the first layer's weights: FirstBlocks in native/kernels/family/first_layer.cuh.</summary>
+    public static int FirstSums(int side)
+    {
+        int ofTaps = KernelSource.Family["first_sum_blocks"], ofMoments = KernelSource.Family["first_moment_blocks"];
+        return (side == 3 ? ofTaps : 2 * ofTaps + ofMoments) * KernelSource.Family["first_block_bytes"] / sizeof(float);
+    }
 
     /// <summary>Blocks of which each makes one of some groups, that fit so many at once on a multiprocessor: tile after tile.</summary>
     public (int X, int Y) Grid(int multiprocessors, int perMultiprocessor, int groups) =>
         (Math.Clamp(multiprocessors * perMultiprocessor / groups, 1, Tiles), groups);
 
     /// <summary>Bytes of the first layer's input in shared memory, for the kernel that makes its output.</summary>
-    public int WindowBytes(int elementBytes) => Math.Max((Slots * Pitch + Padding) * elementBytes, 8 << 10);
+    public int WindowBytes(int elementBytes) => Math.Max(Windows * elementBytes, 8 << 10);
+
+    /// <summary>Bytes of the first layer's input and sums behind what is free while they are added up.</summary>
+    public int FirstBytes(int elementBytes) => FirstSums(Side) * sizeof(float) + Windows * elementBytes;
 
     private static TileShape Of(Shape input, Shape output, int side, int padding, int samples, int pools = 0) => new(
         samples, input.H, input.W, input.C, output.H, output.W, output.C, side, padding, pools, 0, 0, 0, 0, 0, 0,
@@ -97,17 +118,27 @@ internal readonly record struct TileShape(
     /// The outputs and pixels of a block for which a multiprocessor has least to do, roughly: products at eight cycles each, sixteen
     /// bytes of input at one, a wait for each tile.
     /// </summary>
-    private static TileShape Fastest(TileShape shape, int multiprocessors, int elementBytes)
+    private static TileShape Fastest(TileShape shape, int multiprocessors, int elementBytes, ConvPlan? first = null)
     {
         int chunks = (shape.Channels * elementBytes + 63) / 64;
         (TileShape Shape, double Cycles) best = (shape, double.MaxValue);
-        foreach (int width in shape.Outs > 32 ? new[] { 64, 32 } : [32])
+        foreach (int width in shape.Outs > 32 && first is null ? new[] { 64, 32 } : [32])
         {
             for (int fragments = MostFragments; fragments > 0; fragments -= 1 + shape.Pools)
             {
                 int most = (fragments * Warps * PixelsOfFragment >> (2 * shape.Pools)) / shape.Across;
                 TileShape candidate = (shape with { Fragments = fragments, WidthOfBlock = width }).WithRows(most);
-                if (most == 0 || (candidate.SharedBytes > Half && fragments > 1 + shape.Pools))
+                int behind = 0;
+                if (first is not null)
+                {
+                    // Scratch of each warp: du of its pixels, and sums in the same place, or behind where du is read twice.
+                    int ofDu = fragments * PixelsOfFragment * 32 * elementBytes;
+                    int scratch = first.Conv.Kernel == 3 ? Math.Max(ofDu, FirstScratchBytes) : ofDu + FirstScratchBytes;
+                    candidate = candidate with { Plane = Math.Max(candidate.Plane, PlaneOf(scratch / Unit, 2)) };
+                    behind = FirstBackwardWeights(first, shape.Samples, candidate.Rows).FirstBytes(elementBytes);
+                }
+
+                if (most == 0 || (candidate.SharedBytes + behind > Half && fragments > 1 + shape.Pools))
                 {
                     continue;
                 }

@@ -17,15 +17,17 @@ internal sealed class TileLayer
     private readonly DeviceTensor _dBias;
 
     /// <summary>Reserves the tensors for so many samples.</summary>
-    public TileLayer(DeviceArena arena, DeviceParameters parameters, ConvPlan plan, DeviceType type, long batch, bool training)
+    public TileLayer(
+        DeviceArena arena, DeviceParameters parameters, ConvPlan plan, bool isLast, DeviceType type, long batch, bool training)
     {
         Plan = plan;
+        HasDu = plan.Input.C > 1 || plan.Pool is not null || isLast;
         Output = plan.Conv.Infer(plan.Input);
         Pooled = plan.Pool?.Infer(Output) ?? Output;
         IsPooledAtOnce = plan.Pool is not null && plan.Input.C > 1;
         Y = arena.Reserve(training || !IsPooledAtOnce ? batch * Output.Size : 0, type);
         Marked = IsMarked ? arena.Reserve(IsChanged(training) ? batch * Pooled.Size : 0, type) : Y;
-        Du = arena.Reserve(training ? batch * Pooled.Size : 0, type);
+        Du = arena.Reserve(training && HasDu ? batch * Pooled.Size : 0, type);
         W = parameters.Operand(plan.Conv.WeightName);
         DW = training ? parameters.Gradient(plan.Conv.WeightName) : default;
         Turned = training && plan.Input.C > 1 ? parameters.Turned(plan.Conv.WeightName) : default;
@@ -51,6 +53,9 @@ internal sealed class TileLayer
 
     /// <summary>What is left of it after pooling, where there is such.</summary>
     public Shape Pooled { get; }
+
+    /// <summary>Whether du is stored. It is not where the kernel that makes it uses it up: for the first layer's weights.</summary>
+    public bool HasDu { get; }
 
     public bool IsMarked => Plan.Pool is not null || Plan.Dropout is not null;
 
@@ -123,6 +128,10 @@ internal sealed class TileBuffers
             .DefaultIfEmpty().Max();
         MostPartialWeights = training ? Math.Max(weights, (long)multiprocessors * 2 * 64 * 32 * 9) : 0;
         PartialWeights = arena.Reserve(MostPartialWeights, DeviceType.F32);
+        long ofGroup = training && plan.Convs is [{ } first, ..] ? TileShape.FirstSums(first.Conv.Kernel) : 0;
+        long groups = (channels + 31) / 32;
+        FirstPartial = arena.Reserve(ofGroup * Math.Max(blocks, groups), DeviceType.F32);
+        FirstSums = arena.Reserve(ofGroup * groups, DeviceType.F32);
     }
 
     /// <summary>Blocks of a multiprocessor that leave sums together, at most.</summary>
@@ -138,4 +147,9 @@ internal sealed class TileBuffers
     public DeviceTensor PartialWeights { get; }
 
     public long MostPartialWeights { get; }
+
+    /// <summary>Sums that blocks leave for the first layer's weights, beside which other weights are computed; and all of them.</summary>
+    public DeviceTensor FirstPartial { get; }
+
+    public DeviceTensor FirstSums { get; }
 }
