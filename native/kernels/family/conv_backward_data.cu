@@ -1,7 +1,6 @@
 // Gradients of data. dY is made from y and the gradient of u on the way into shared memory and convolved with the weights turned round;
 // what comes out goes back through dropout and ReLU of the layer below, and leaves as that layer's gradient of u, with the sums for its
-// parameters.
-// Where the layer below is the first, the sums for its weights' gradient are made, too, and du is needed no more.
+// parameters. Where the layer below is the first, the sums for its weights' gradient are made as well, and du need not be stored.
 #include "first_layer.cuh"
 
 struct TileBackwardData {

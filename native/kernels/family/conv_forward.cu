@@ -1,5 +1,5 @@
-// A convolution forward: what it reads is normalized, activated, pooled and dropped on the way into shared memory; it leaves its output
-// before batch norm, and the batch's statistics of it.
+// A convolution forward. What it reads is normalized and activated on the way into shared memory. It leaves its output before batch norm,
+// the same pooled where a pooling follows, and the batch's statistics.
 #include "fill.cuh"
 
 struct TileForward {

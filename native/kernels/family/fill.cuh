@@ -1,7 +1,6 @@
 // How what a convolution reads is made in shared memory from what the passes before have left: activations, and gradients.
 #pragma once
 
-#include "../common/dropout.cuh"
 #include "activation.cuh"
 #include "batch_norm.cuh"
 #include "convolution.cuh"

@@ -60,8 +60,8 @@ internal sealed class KernelSource
     public IReadOnlyCollection<string> Kernels => _kernels.Keys;
 
     /// <summary>
-    /// What is chosen for a GPU and a precision: what came with compute capability 9.0, what is there and on no other GPU, and products
-    /// in float32 where else they are in tf32.
+    /// The switches for a GPU and a precision: sm_90 from compute capability 9.0 on, sm_90a on 9.0 alone, and fp32, which makes products
+    /// as accurate as float32 of those in tf32.
     /// </summary>
     public static string[] Switches(Version computeCapability, Precision precision) =>
     [
