@@ -56,18 +56,18 @@ public class TileShapeTests
             })
             {
                 CheckRows(shape);
-                int across = (shape.OutWidth + shape.Pools) >> shape.Pools, pixels = 1 << (2 * shape.Pools);
+                int across = (shape.OutWidth + shape.Pools) >> shape.Pools, pixels = 2 << shape.Pools; // in pairs of rows
                 Assert.InRange(shape.Rows * across * pixels, 1, shape.Fragments * 4 * 16);
-                Assert.Equal(0, shape.Pools & shape.Fragments); // a window is in two fragments
+                Assert.Equal(0, shape.Fragments % 2); // which are in two fragments
                 Assert.True(shape.WidthOfBlock == 64 || shape.WidthOfBlock == 32);
                 Assert.Equal(2, shape.Plane % 8); // eight neighbours of two planes lie in different banks
-                Assert.InRange(shape.SharedBytes, (4 * shape.Plane * 16) + (4 * 64 * shape.WidthOfBlock), TwoBlocks);
+                Assert.InRange(shape.SharedBytes, (4 * shape.Plane * 16) + (2 * shape.Side * 32 * shape.WidthOfBlock), TwoBlocks);
             }
 
             if (below is not null)
             {
                 TileShape shape = TileShape.BackwardData(plan, below, batch, multiprocessors, elementBytes);
-                TileShape gradient = TileShape.FirstBackwardWeights(below, batch, shape.Rows);
+                TileShape gradient = TileShape.FirstBelow(below, batch, shape.Rows);
                 int ofDu = shape.Fragments * 16 * 32 * elementBytes, sums = 6 * 512; // in a plane
                 Assert.Equal(32, shape.WidthOfBlock);
                 Assert.InRange(below.Conv.Kernel == 3 ? Math.Max(ofDu, sums) : ofDu + sums, 1, shape.Plane * 16);
@@ -167,17 +167,17 @@ public class TileShapeTests
     /// <summary>Tiles take all rows of output, and each reads no more rows of the tall image than it has room for.</summary>
     private static void CheckRows(TileShape shape)
     {
-        int down = (shape.OutHeight + shape.Pools) >> shape.Pools, all = shape.Samples * down, pitch = shape.Width + shape.Padding;
+        int down = (shape.OutHeight + shape.Pairs) >> shape.Pairs, all = shape.Samples * down, pitch = shape.Width + shape.Padding;
         Assert.Equal((all + shape.Rows - 1) / shape.Rows, shape.Tiles);
         for (int tile = 0; tile < Math.Min(shape.Tiles, down); tile++) // then the same comes again
         {
-            int last = Math.Min((tile + 1) * shape.Rows, all) - 1, slots = Slot(last) + shape.Pools + shape.Side - Slot(tile * shape.Rows);
+            int last = Math.Min((tile + 1) * shape.Rows, all) - 1, slots = Slot(last) + shape.Pairs + shape.Side - Slot(tile * shape.Rows);
             Assert.True(slots <= shape.Slots, $"{shape}: tile {tile} reads {slots} rows");
             int position = ((slots - 1) * pitch) + shape.OutWidth - 1 + shape.Side - 1; // the last tap of the last pixel
             Assert.True(position < Math.Min((shape.Slots * pitch) + shape.Padding, shape.Plane), $"{shape}: tile {tile} reads {position}");
         }
 
-        int Slot(int row) => (row / down * (shape.Height + shape.Padding)) + (row % down << shape.Pools);
+        int Slot(int row) => (row / down * (shape.Height + shape.Padding)) + (row % down << shape.Pairs);
     }
 
     private static NetworkSpec Find(string name) => Networks.Single(network => network.Name == name);

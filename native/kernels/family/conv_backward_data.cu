@@ -43,9 +43,7 @@ template <class Mode, int Groups> struct MaskedOutput {
         }
     }
 
-    DEVICE_INLINE void take(const Convolution &c, const TileRows &rows, const Sums<Groups> &made) {
-        const int pixels = rows.count * c.out_width, row = here(lane()) / 4;
-        const long long first_pixel = (long long)rows.first * c.out_width;
+    DEVICE_INLINE void take(const Convolution &c, const TileRows &rows, const TileColumns &columns, const Sums<Groups> &made) {
         if (is_first()) {
             __syncthreads(); // the planes are free
         }
@@ -56,30 +54,34 @@ template <class Mode, int Groups> struct MaskedOutput {
             const Values<8> a = p.affine_below.scales<8>(exists ? channel : 0), b = p.affine_below.shifts<8>(exists ? channel : 0);
             ChannelSums of_tile;
 #pragma unroll
-            for (int m = 0; m < most_fragments; ++m) {
+            for (int pair = 0; pair < most_pairs; ++pair) {
 #pragma unroll
                 for (int half = 0; half < 2; ++half) {
-                    const int pixel = pixel_of(c.fragments, m, 8 * half + row);
-                    Eight du = {};
-                    if (m < c.fragments && pixel < pixels && exists) {
-                        const long long at = (first_pixel + pixel) * c.outs + channel;
-                        Eight y = load_eight<Mode>(static_cast<const Element *>(p.below) + at);
-                        du = made.eight(m, half, group);
+                    const TwoPixels pixels(columns, pair, half);
 #pragma unroll
-                        for (int i = 0; i < 8; ++i) { // what was dropped is NaN, and no u above 0
-                            const bool is_active = fused_multiply_add(y.v[i], a.v[i], b.v[i]) > 0;
-                            du.v[i] = is_active ? du.v[i] * p.keep_scale : 0.0f;
-                            y.v[i] = is_active ? y.v[i] : 0.0f;
-                        }
-                        if (p.du_below) {
-                            store_eight<Mode>(static_cast<Element *>(p.du_below) + at, du);
-                        }
-                        of_tile.add(du, y);
-                    }
-                    if (is_first() && m < c.fragments) {
+                    for (int row = 0; row < 2; ++row) {
+                        const bool is_there = row < pixels.count && exists;
+                        Eight du = made.eight(2 * pair + row, half, group);
+                        if (is_there) {
+                            const long long at = (long long)(pixels.upper + row * c.out_width) * c.outs + channel;
+                            Eight y = load_eight<Mode>(static_cast<const Element *>(p.below) + at);
 #pragma unroll
-                        for (int i = 0; i < FirstSums<Mode>::units; ++i) {
-                            first.put(m, 8 * half + row, i, narrow_unit<Mode>(du, i));
+                            for (int i = 0; i < 8; ++i) { // what was dropped is NaN, and no u above 0
+                                const bool is_active = fused_multiply_add(y.v[i], a.v[i], b.v[i]) > 0;
+                                du.v[i] = is_active ? du.v[i] * p.keep_scale : 0.0f;
+                                y.v[i] = is_active ? y.v[i] : 0.0f;
+                            }
+                            if (p.du_below) {
+                                store_eight<Mode>(static_cast<Element *>(p.du_below) + at, du);
+                            }
+                            of_tile.add(du, y);
+                        }
+                        if (is_first() && 2 * pair < c.fragments) {
+#pragma unroll
+                            for (int i = 0; i < FirstSums<Mode>::units; ++i) {
+                                first.put(2 * pair + row, 8 * half + lane() / 4, i,
+                                          is_there ? narrow_unit<Mode>(du, i) : Unit{{0, 0, 0, 0}});
+                            }
                         }
                     }
                 }
@@ -91,7 +93,7 @@ template <class Mode, int Groups> struct MaskedOutput {
             first.add(first.rows(rows), [&](const auto &visit) __attribute__((always_inline)) {
 #pragma unroll 1
                 for (int m = 0; m < c.fragments; ++m) {
-                    visit(pixel_of(c.fragments, m, 0), 0, m);
+                    visit(TileColumns::first(c, m / 2), m % 2, m);
                 }
             });
         }
@@ -112,8 +114,10 @@ static_assert(units_of_chunk == conv_warps, "each warp has a plane of scratch");
 template <class Mode, int Groups> DEVICE_INLINE void conv_backward_data(const TileBackwardData &p) {
     GradientInput<Mode> input{p.layer};
     const unsigned plane = p.shape.plane_bytes();
-    MaskedOutput<Mode, Groups> output{
-        p, {p.first, dynamic_shared_memory, plane, dynamic_shared_memory + units_of_chunk * plane + ring_stages * stage_bytes}, {}};
+    MaskedOutput<Mode, Groups> output{p,
+                                      {p.first, dynamic_shared_memory, plane,
+                                       dynamic_shared_memory + units_of_chunk * plane + p.shape.ring_slots() * p.shape.side * piece_bytes},
+                                      {}};
     convolve<Mode, Groups>(p.shape, p.turned, input, output);
 }
 

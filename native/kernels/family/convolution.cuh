@@ -8,35 +8,40 @@ constexpr int units_of_chunk = 4; // a chunk of channels is 64 bytes
 
 template <class Mode> constexpr int chunk_channels = units_of_chunk * Mode::of_unit;
 
-// Weights lie as StageOrder says, in TileShape.cs: (32 outputs at a time, stages, 2 steps, 4 tiles of eight outputs, 2 halves of a step, 8
-// outputs, 16 bytes of input channels). Output 8 i + 2 j + k of 32 is number 2 i + k of tile j: so a lane's sums are those of eight
-// neighbours.
-constexpr unsigned step_bytes = 1024, stage_bytes = 2 * step_bytes, ring_stages = 4;
-static_assert(stage_bytes == 16 * conv_threads, "every thread copies sixteen bytes of a stage");
-PUBLISH(ring_bytes_of_group, ring_stages *stage_bytes)
+// Weights lie as StageOrder says, in TileShape.cs: (32 outputs at a time, chunks of input channels, columns of the window, 2 steps, its
+// rows, 4 tiles of eight outputs, 2 halves of a step, 8 outputs, 16 bytes of input channels). Output 8 i + 2 j + k of 32 is number 2 i + k
+// of tile j: so a lane's sums are those of eight neighbours. A step of one tap is a piece, those of a column of the window are a stage.
+constexpr unsigned piece_bytes = 1024;
+PUBLISH(piece_bytes_of_weights, piece_bytes)
 
-// The stages of a block's outputs again and again, three of them on the way. In the ring, the groups of outputs of a step follow each
+// The stages of a block's outputs again and again, some of them on the way. In the ring, the groups of outputs of a piece follow each
 // other.
 template <int Groups> struct WeightStream {
-    const unsigned char *from;
-    unsigned ring;
-    int stages, next = 0, slot = 0; // next to be asked for, and into which part of the ring
+    const unsigned char *const first, *from; // what the thread copies of a stage: of the first one, of the next to be asked for
+    const unsigned ring, stage_bytes;
+    const int stages, slots;
+    int next = 0, slot = 0; // the number of the next, and into which part of the ring it goes
 
-    DEVICE_INLINE WeightStream(const void *weights, int count, unsigned memory)
-        : from(static_cast<const unsigned char *>(weights) + (long long)blockIdx.y * Groups * count * stage_bytes + threadIdx.x * 16),
-          ring(memory), stages(count) {
-#pragma unroll
-        for (int i = 0; i < (int)ring_stages - 1; ++i) {
+    DEVICE_INLINE WeightStream(const Convolution &c, const void *weights, int chunks, unsigned memory)
+        : first(static_cast<const unsigned char *>(weights) + threadIdx.x % (128 / Groups) * 16 +
+                ((long long)blockIdx.y * Groups + threadIdx.x / (128 / Groups)) * (chunks * 2) * (c.side * c.side * (int)piece_bytes)),
+          from(first), ring(memory), stage_bytes((unsigned)c.side * piece_bytes), stages(chunks * 2 * c.side), slots(c.ring_slots()) {
+#pragma unroll 1
+        for (int i = 1; i < slots; ++i) {
             ask();
         }
     }
 
     // Where the next stage is, by all threads. The last one is no longer needed.
     DEVICE_INLINE unsigned take() {
-        wait_for_copies<(int)ring_stages - 2>();
+        if (slots > 2) {
+            wait_for_copies<1>();
+        } else {
+            wait_for_copies<0>();
+        }
         let_products_see_writes();
         __syncthreads();
-        const unsigned taken = place((slot + 1) % (int)ring_stages);
+        const unsigned taken = place(slot + 1 == slots ? 0 : slot + 1);
         ask();
         return taken;
     }
@@ -44,19 +49,26 @@ template <int Groups> struct WeightStream {
   private:
     DEVICE_INLINE unsigned place(int of_slot) const { return ring + (unsigned)of_slot * (Groups * stage_bytes); }
 
+    // A round of all threads copies two pieces of a group, or one of two.
     DEVICE_INLINE void ask() {
+        const unsigned to = place(slot) + threadIdx.x * 16;
 #pragma unroll
-        for (int group = 0; group < Groups; ++group) {
-            copy_unit(place(slot) + threadIdx.x / 64 * (Groups - 1) * step_bytes + group * step_bytes + threadIdx.x * 16,
-                      from + ((long long)group * stages + next) * stage_bytes);
+        for (int i = 0; i < 5 * Groups / 2 + 1; ++i) {
+            if (threadIdx.x * 16 + i * 2 * piece_bytes < Groups * stage_bytes) {
+                copy_unit(to + i * 2 * piece_bytes, from + i * 2 * piece_bytes / Groups);
+            }
         }
         close_copies();
-        next = next + 1 == stages ? 0 : next + 1;
-        slot = (slot + 1) % (int)ring_stages;
+        from += stage_bytes;
+        slot = slot + 1 == slots ? 0 : slot + 1;
+        if (++next == stages) {
+            next = 0, from = first;
+        }
     }
 };
 
-constexpr int most_fragments = 4; // sixteens of pixels of a warp
+// A warp has sixteen columns of a pair of rows, the upper pixels in one fragment and the lower ones in the next, twice.
+constexpr int most_pairs = 2, most_fragments = 2 * most_pairs;
 PUBLISH(most_fragments_of_warp, most_fragments)
 
 // Sums of a warp's pixels and a block's outputs.
@@ -74,85 +86,103 @@ template <int Groups> struct Sums {
     }
 };
 
-// One stage: 64 bytes of channels of what a tap sees. pixels: where a lane's rows lie for the first tap; distance: of this tap from there.
+// What a tap sees in a row of input, for sixteen columns of each pair: a left factor as it was loaded.
+using SeenRow = unsigned[most_pairs][4];
+
+// One piece: 32 bytes of channels of what a tap sees, in the rows of the upper and of the lower pixels.
 template <class Products, int Groups>
-DEVICE_INLINE void multiply_stage(Sums<Groups> &sums, const unsigned (&pixels)[most_fragments], int fragments, unsigned distance,
-                                  unsigned two_planes, unsigned weights, int steps) {
+DEVICE_INLINE void multiply_piece(Sums<Groups> &sums, const SeenRow &upper, const SeenRow &lower, int pairs, unsigned weights) {
+    typename Products::template Factor<2> right[4 * Groups];
 #pragma unroll
-    for (int step = 0; step < 2; ++step) {
-        if (step < steps) {
-            typename Products::template Factor<2> right[4 * Groups];
+    for (int pair = 0; pair < 2 * Groups; ++pair) {
+        unsigned loaded[4];
+        load_blocks(loaded, weights + pair * 512 + lane() * 16);
+        Products::prepare(right[2 * pair], {loaded[0], loaded[1]});
+        Products::prepare(right[2 * pair + 1], {loaded[2], loaded[3]});
+    }
+    const auto multiply = [&](float(&to)[4 * Groups][4], const unsigned(&seen)[4]) __attribute__((always_inline)) {
+        typename Products::template Factor<4> left;
+        Products::prepare(left, seen);
 #pragma unroll
-            for (int pair = 0; pair < 2 * Groups; ++pair) {
-                unsigned loaded[4];
-                load_blocks(loaded, weights + step * Groups * step_bytes + pair * 512 + lane() * 16);
-                Products::prepare(right[2 * pair], {loaded[0], loaded[1]});
-                Products::prepare(right[2 * pair + 1], {loaded[2], loaded[3]});
-            }
+        for (int tile = 0; tile < 4 * Groups; ++tile) {
+            Products::multiply(to[tile], left, right[tile]);
+        }
+    };
 #pragma unroll
-            for (int m = 0; m < most_fragments; ++m) {
-                if (m < fragments) {
-                    unsigned loaded[4];
-                    typename Products::template Factor<4> left;
-                    load_blocks(loaded, pixels[m] + distance + step * two_planes);
-                    Products::prepare(left, loaded);
-#pragma unroll
-                    for (int tile = 0; tile < 4 * Groups; ++tile) {
-                        Products::multiply(sums.of[m][tile], left, right[tile]);
-                    }
-                }
-            }
+    for (int pair = 0; pair < most_pairs; ++pair) {
+        if (pair < pairs) {
+            multiply(sums.of[2 * pair], upper[pair]);
+            multiply(sums.of[2 * pair + 1], lower[pair]);
         }
     }
 }
 
-// The same by warpgroups, a fragment of each warp at a time.
+// The same by warpgroups, a fragment of each warp at a time; both pairs always, since the assembler waits at every branch.
 template <class Mode, int Groups>
-DEVICE_INLINE void multiply_stage_by_warpgroups(Sums<Groups> &sums, const unsigned (&pixels)[most_fragments], int fragments,
-                                                unsigned distance, unsigned two_planes, unsigned weights, int steps) {
+DEVICE_INLINE void multiply_piece_by_warpgroups(Sums<Groups> &sums, const SeenRow &upper, const SeenRow &lower, unsigned weights) {
+    const unsigned long long right = right_factor(weights, 128, 256);
+    begin_products();
 #pragma unroll
-    for (int step = 0; step < 2; ++step) {
-        if (step < steps) {
-            unsigned left[most_fragments][4];
+    for (int pair = 0; pair < most_pairs; ++pair) {
+        Mode::begin(sums.of[2 * pair], upper[pair], right);
+        Mode::begin(sums.of[2 * pair + 1], lower[pair], right);
+    }
+    end_products();
 #pragma unroll
-            for (int m = 0; m < most_fragments; ++m) {
-                if (m < fragments) {
-                    load_blocks(left[m], pixels[m] + distance + step * two_planes);
-                }
-            }
-            begin_products();
-#pragma unroll
-            for (int m = 0; m < most_fragments; ++m) {
-                if (m < fragments) {
-                    Mode::begin(sums.of[m], left[m], right_factor(weights + step * Groups * step_bytes, 128, 256));
-                }
-            }
-            end_products();
-#pragma unroll
-            for (int m = 0; m < most_fragments; ++m) {
-                settle(sums.of[m]);
-            }
-        }
+    for (int m = 0; m < most_fragments; ++m) {
+        settle(sums.of[m]);
     }
 }
 
-// The pixel of a tile that a lane has in a fragment, g or g + 8.
-DEVICE_INLINE int pixel_of(int fragments, int fragment, int row) { return (warp() * fragments + fragment) * 16 + row; }
-
-// Where output is made in windows: the window of a tile whose upper pixels a lane has as g and g + 8 of an even fragment, its lower ones of
-// the next. Eight windows side by side have each second pixel of a row: as g and g + 8, half of them take the left and the right one, the
-// other half the right and the left one, so that those with one g lie in different banks.
+// Where output is made in windows of two by two pixels, eight of them side by side are the sixteen columns: as g and g + 8, half of them
+// have the left and the right one, the other half the right and the left one, so that those with one g lie in different banks.
 DEVICE_INLINE int right_of(int half, int g) { return half ^ (g >> 2 & 1); }
-DEVICE_INLINE int window_of(int fragments, int fragment, int g) { return ((warp() * fragments + fragment) >> 1) * 8 + g; }
+
+// The columns that a lane points at, one of each pair of fragments: lane % 16 of sixteen.
+struct TileColumns {
+    int place[most_pairs];       // positions from the first one of the tile to where the window of the upper pixel begins
+    unsigned pixels[most_pairs]; // 4 · the number of the upper pixel in (N, H, W), and how many of the two exist
+
+    DEVICE_INLINE TileColumns(const Convolution &c, const TileRows &rows) {
+        const Divisor across = c.by_across(), down = c.by_down();
+#pragma unroll
+        for (int pair = 0; pair < most_pairs; ++pair) {
+            const int row = lane() % 16, number = c.pools ? first(c, pair) / 2 + row % 8 : first(c, pair) + row;
+            const int last = rows.count * across.divisor - 1, existing = smaller(number, last), line = across.quotient(existing);
+            const int image = down.quotient(rows.first + line), upper = 2 * (rows.first + line - image * down.divisor);
+            const int window = existing - line * across.divisor, wanted = c.pools ? 2 * window + right_of(row / 8, row % 8) : window;
+            const int column = smaller(wanted, c.out_width - 1);
+            const bool in_tile = number <= last, in_width = wanted < c.out_width, in_warp = 2 * pair < c.fragments,
+                       exists = in_tile & in_width & in_warp;
+            place[pair] = (image * c.period() + upper - rows.first_slot) * c.pitch() + column;
+            pixels[pair] = (unsigned)((image * c.out_height + upper) * c.out_width + column) * 4 +
+                           (exists ? (unsigned)smaller(2, c.out_height - upper) : 0u);
+        }
+    }
+
+    // The number of the first column of a warp's pair.
+    DEVICE_INLINE static int first(const Convolution &c, int pair) { return (warp() * (c.fragments / 2) + pair) * 16; }
+};
+
+// The two pixels of a column that a lane has as g or g + 8.
+struct TwoPixels {
+    int upper, count;
+
+    DEVICE_INLINE TwoPixels(const TileColumns &columns, int pair, int half) {
+        const unsigned both = shuffle_from(columns.pixels[pair], lane() / 4 + 8 * half);
+        upper = (int)(both / 4), count = (int)(both % 4);
+    }
+};
 
 // Tile after tile: input.fill(rows, first channel, units, planes) makes a chunk of channels of the rows that a tile reads;
-// output.begin(shape, rows) may fill memory of its own, and output.take(shape, rows, sums) gets all sums of it.
+// output.begin(shape, rows) may fill memory of its own, and output.take(shape, rows, columns, sums) gets all sums of it.
 template <class Mode, int Groups, class Input, class Output>
 DEVICE_INLINE void convolve(const Convolution &c, const void *weights, Input &input, Output &output) {
     unsigned char *planes = dynamic_shared_memory;
     const unsigned plane = c.plane_bytes(), first_byte = SHARED_ADDRESS(planes);
-    const int chunks = (c.channels + chunk_channels<Mode> - 1) / chunk_channels<Mode>;
-    WeightStream<Groups> stream(weights, chunks * c.taps(), first_byte + units_of_chunk * plane);
+    const int chunks = (c.channels + chunk_channels<Mode> - 1) / chunk_channels<Mode>, pairs = c.fragments / 2, side = c.side;
+    const unsigned row_bytes = (unsigned)c.pitch() * 16;
+    WeightStream<Groups> stream(c, weights, chunks, first_byte + units_of_chunk * plane);
     for (unsigned i = threadIdx.x; i < units_of_chunk * (unsigned)c.plane; i += conv_threads) {
         store_unit(planes + i * 16, {{0, 0, 0, 0}});
     }
@@ -160,43 +190,61 @@ DEVICE_INLINE void convolve(const Convolution &c, const void *weights, Input &in
     wait_for_kernel_before();
     for (int tile = (int)blockIdx.x; tile < c.tiles; tile += (int)gridDim.x) {
         const TileRows rows(c, tile);
-        const Divisor across = c.by_across();
-        unsigned places[most_fragments];
-#pragma unroll
-        for (int m = 0; m < most_fragments; ++m) {
-            const int wanted = c.pools ? window_of(c.fragments, m, lane() % 8) : pixel_of(c.fragments, m, lane() % 16);
-            const int one = smaller(wanted, rows.count * across.divisor - 1), row = across.quotient(one);
-            int slot = rows.slot_of(c, rows.first + row) - rows.first_slot, column = one - row * across.divisor;
-            if (c.pools) {
-                slot += m % 2;
-                column = smaller(2 * column + right_of(lane() / 8 % 2, lane() % 8), c.out_width - 1);
-            }
-            places[m] = first_byte + (unsigned)(slot * c.pitch() + column) * 16 + lane() / 16 * plane;
-        }
+        const TileColumns columns(c, rows);
+        const TallRows read = {c.samples, c.height, c.width,      c.channels,    c.padding,       c.padding,
+                               c.pitch(), c.plane,  c.by_width(), c.by_period(), rows.first_slot, rows.slots};
         Sums<Groups> sums = {};
-        for (int chunk = 0; chunk < chunks; ++chunk) {
+        int chunk = 0;
+        do {
             __syncthreads();
             if (chunk == 0) {
                 output.begin(c, rows);
             }
-            const TallRows read = {c.samples, c.height, c.width,      c.channels,    c.padding,       c.padding,
-                                   c.pitch(), c.plane,  c.by_width(), c.by_period(), rows.first_slot, rows.slots};
             input.fill(read, chunk * chunk_channels<Mode>, units_of_chunk, planes);
             const int steps = c.channels - chunk * chunk_channels<Mode> > chunk_channels<Mode> / 2 ? 2 : 1;
-            for (int y = 0; y < c.side; ++y) {
-                for (int x = 0; x < c.side; ++x) {
-                    const unsigned distance = (unsigned)(y * c.pitch() + x) * 16, weights_of_tap = stream.take();
-                    if (Mode::by_warpgroups()) {
-                        multiply_stage_by_warpgroups<Mode>(sums, places, c.fragments, distance, 2 * plane, weights_of_tap, steps);
-                    } else {
-                        Mode::with_products([&](auto how) __attribute__((always_inline)) {
-                            multiply_stage<decltype(how)>(sums, places, c.fragments, distance, 2 * plane, weights_of_tap, steps);
-                        });
+#pragma unroll 1
+            for (int stage = 0; stage < 2 * side; ++stage) {
+                unsigned piece = stream.take();
+                if (stage % 2 < steps) {
+                    const unsigned seen = first_byte + lane() / 16 * plane + stage % 2 * 2 * plane + stage / 2 * 16;
+                    unsigned next[most_pairs];
+#pragma unroll
+                    for (int pair = 0; pair < most_pairs; ++pair) {
+                        next[pair] = seen + (unsigned)columns.place[pair] * 16;
+                    }
+                    const auto load_row = [&](SeenRow &to) __attribute__((always_inline)) {
+#pragma unroll
+                        for (int pair = 0; pair < most_pairs; ++pair) {
+                            load_blocks(to[pair], next[pair]);
+                            next[pair] += row_bytes;
+                        }
+                    };
+                    const auto multiply = [&](const SeenRow &upper, const SeenRow &lower) __attribute__((always_inline)) {
+                        if (Mode::by_warpgroups()) {
+                            multiply_piece_by_warpgroups<Mode>(sums, upper, lower, piece);
+                        } else {
+                            Mode::with_products([&](auto how) __attribute__((always_inline)) {
+                                multiply_piece<decltype(how)>(sums, upper, lower, pairs, piece);
+                            });
+                        }
+                        piece += Groups * piece_bytes;
+                    };
+                    // Each row is the lower one of two pixels, then the upper one.
+                    SeenRow even, odd;
+                    load_row(even);
+#pragma unroll 1
+                    for (int y = 0; y < side; y += 2) {
+                        load_row(odd);
+                        multiply(even, odd);
+                        if (y + 1 < side) {
+                            load_row(even);
+                            multiply(odd, even);
+                        }
                     }
                 }
             }
-        }
-        output.take(c, rows, sums);
+        } while (++chunk < chunks);
+        output.take(c, rows, columns, sums);
     }
     let_next_kernel_begin();
     wait_for_copies<0>();

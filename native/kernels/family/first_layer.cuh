@@ -210,8 +210,8 @@ template <class Mode> struct FirstSums {
         DEVICE_INLINE Places(const Convolution &c, const TileRows &rows, int first, int k) : zeros(Windows::zeros(c)) {
             const Divisor across = c.by_across(), down = c.by_down();
             const int number = first + lane() % 16, line = across.quotient(number), image = down.quotient(rows.first + line);
-            const int column = ((number - line * across.divisor) << c.pools) + k % 2;
-            const int row = ((rows.first + line - image * down.divisor) << c.pools) + k / 2;
+            const int column = ((number - line * across.divisor) << c.pools) + (c.pools ? k % 2 : 0);
+            const int row = ((rows.first + line - image * down.divisor) << c.pairs) + (c.pools ? k / 2 : k);
             const bool in_tile = line < rows.count, in_height = row < c.out_height, in_width = column < c.out_width,
                        exists = in_tile & in_height & in_width;
             const int place = exists ? (image * c.period() + row - rows.first_slot) * c.pitch() + column : zeros;
@@ -275,7 +275,7 @@ template <class Mode> struct FirstSums {
 #pragma unroll 1
         for (int first = warp() * 16; first < count; first += conv_warps * 16) {
 #pragma unroll 1
-            for (int k = 0; k < 1 + 3 * p.shape.pools; ++k) {
+            for (int k = 0; k < (1 + p.shape.pools) << p.shape.pairs; ++k) {
                 const Places places(p.shape, rows, first, k);
 #pragma unroll
                 for (int step = 0; step < steps; ++step) {

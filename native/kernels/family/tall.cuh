@@ -31,8 +31,8 @@ struct Convolution {
     int height, width, channels;     // of what is convolved
     int out_height, out_width, outs; // of what comes out
     int side, padding;               // of the window; rows and columns of zeros about an image
-    int pools;                       // 1: output is made in windows of two by two pixels, 0: pixel by pixel
-    int rows, tiles;                 // rows of pixels or windows that a block makes at a time, and how many times that is
+    int pools, pairs;                // 1: output is made in two columns at a time, in two rows at a time; 0: in one
+    int rows, tiles;                 // rows, or pairs of them, that a block makes at a time, and how many times that is
     int slots, plane;                // rows of the tall image, and positions, for which a block has room
     int fragments;                   // sixteens of pixels of a warp
     int width_of_block;              // outputs of a block: 32 or 64
@@ -43,9 +43,11 @@ struct Convolution {
     DEVICE_INLINE int taps() const { return side * side; }
     DEVICE_INLINE Divisor by_width() const { return {width, width_factor}; }
     DEVICE_INLINE Divisor by_period() const { return {period(), period_factor}; }
-    // Pixels or windows of a row, and rows of them of an image. Those of odd sizes reach beyond it.
+    // Columns of an image, or pairs of them, and rows, or pairs of them. Those of odd sizes reach beyond it.
     DEVICE_INLINE Divisor by_across() const { return {(out_width + pools) >> pools, across_factor}; }
-    DEVICE_INLINE Divisor by_down() const { return {(out_height + pools) >> pools, down_factor}; }
+    DEVICE_INLINE Divisor by_down() const { return {(out_height + pairs) >> pairs, down_factor}; }
+    // Stages of weights in shared memory: a column of a window of 5 is long enough to wait for the next.
+    DEVICE_INLINE int ring_slots() const { return side > 3 ? 2 : 3; }
     DEVICE_INLINE unsigned plane_bytes() const { return (unsigned)plane * 16; }
 };
 
@@ -130,12 +132,12 @@ struct TileRows {
     DEVICE_INLINE TileRows(const Convolution &c, int first, int count) : first(first), count(count) {
         const int last = first + count - 1;
         first_slot = slot_of(c, first);
-        slots = slot_of(c, last) + c.pools + c.side - first_slot;
+        slots = slot_of(c, last) + c.pairs + c.side - first_slot;
     }
 
     // Where the windows of a row of output begin.
     DEVICE_INLINE static int slot_of(const Convolution &c, int row) {
         const int image = c.by_down().quotient(row);
-        return image * c.period() + ((row - image * c.by_down().divisor) << c.pools);
+        return image * c.period() + ((row - image * c.by_down().divisor) << c.pairs);
     }
 };

@@ -31,7 +31,7 @@ internal sealed class TileConvolutions
         {
             _first = first.HasDu
                 ? TileShape.FirstBackwardWeights(first.Plan, n)
-                : TileShape.FirstBackwardWeights(first.Plan, n, _layers[1].BackwardData.Rows);
+                : TileShape.FirstBelow(first.Plan, n, _layers[1].BackwardData.Rows);
         }
 
         Layer Plan(TileLayer layer, ConvPlan? first) => layer.Plan.Input.C == 1

@@ -8,8 +8,8 @@ namespace CudnnDigits.Cuda.Fused;
 /// says how the kernel is launched: in blocks that take one tile after another.
 /// </summary>
 internal readonly record struct TileShape(
-    int Samples, int Height, int Width, int Channels, int OutHeight, int OutWidth, int Outs, int Side, int Padding, int Pools, int Rows,
-    int Tiles, int Slots, int Plane, int Fragments, int WidthOfBlock, uint WidthFactor, uint PeriodFactor, uint AcrossFactor,
+    int Samples, int Height, int Width, int Channels, int OutHeight, int OutWidth, int Outs, int Side, int Padding, int Pools, int Pairs,
+    int Rows, int Tiles, int Slots, int Plane, int Fragments, int WidthOfBlock, uint WidthFactor, uint PeriodFactor, uint AcrossFactor,
     uint DownFactor)
 {
     /// <summary>
@@ -26,7 +26,7 @@ internal readonly record struct TileShape(
     /// <summary>Warps of a block.</summary>
     public static readonly int Warps = KernelSource.Family["warps_of_convolution"];
 
-    private static readonly int RingBytes = KernelSource.Family["ring_bytes_of_group"], // of weights, for 32 outputs
+    private static readonly int PieceBytes = KernelSource.Family["piece_bytes_of_weights"], // of 32 outputs
         MostFragments = KernelSource.Family["most_fragments_of_warp"],
         FirstScratchBytes = KernelSource.Family["first_scratch_bytes"]; // of a warp, for sums
 
@@ -34,10 +34,13 @@ internal readonly record struct TileShape(
 
     private int Pitch => Width + Padding;
 
-    /// <summary>Pixels or windows of a row, and rows of them of an image.</summary>
+    /// <summary>Columns of an image, or pairs of them, and rows, or pairs of them.</summary>
     private int Across => (OutWidth + Pools) >> Pools;
 
-    private int Down => (OutHeight + Pools) >> Pools;
+    private int Down => (OutHeight + Pairs) >> Pairs;
+
+    /// <summary>Bytes of weights in shared memory.</summary>
+    private int RingBytes => (Side > 3 ? 2 : 3) * Side * PieceBytes * (WidthOfBlock / 32);
 
     /// <summary>Elements of the first layer's input: WindowTile in native/kernels/family/first_layer.cuh.</summary>
     private int Windows => Slots * Pitch + Padding + (Side - 1) * Pitch + Side;
@@ -46,13 +49,13 @@ internal readonly record struct TileShape(
     public int Groups => (Outs + WidthOfBlock - 1) / WidthOfBlock;
 
     /// <summary>Dynamic shared memory of a block that convolves.</summary>
-    public int SharedBytes => 4 * Plane * Unit + RingBytes * (WidthOfBlock / 32);
+    public int SharedBytes => (4 * Plane * Unit) + RingBytes;
 
     /// <summary>The forward convolution of a layer, for so many samples on so many multiprocessors.</summary>
     public static TileShape Forward(ConvPlan plan, int samples, int multiprocessors, int elementBytes)
     {
         Shape output = plan.Conv.Infer(plan.Input);
-        TileShape shape = Of(plan.Input, output, plan.Conv.Kernel, plan.Conv.Padding, samples, plan.Pool is null ? 0 : 1);
+        TileShape shape = Of(plan.Input, output, plan.Conv.Kernel, plan.Conv.Padding, samples, plan.Pool is null ? 0 : 1, 1);
         return Fastest(shape, multiprocessors, elementBytes);
     }
 
@@ -64,7 +67,7 @@ internal readonly record struct TileShape(
     {
         Shape output = plan.Conv.Infer(plan.Input);
         int padding = plan.Conv.Kernel - 1 - plan.Conv.Padding;
-        return Fastest(Of(output, plan.Input, plan.Conv.Kernel, padding, samples), multiprocessors, elementBytes, first);
+        return Fastest(Of(output, plan.Input, plan.Conv.Kernel, padding, samples, 0, 1), multiprocessors, elementBytes, first);
     }
 
     /// <summary>The gradient of a layer's weights: rows of the tall image, dY's planes and the input's.</summary>
@@ -83,10 +86,17 @@ internal readonly record struct TileShape(
     }
 
     /// <summary>The gradient of the first layer's weights: in windows where it is pooled, by default few rows at a time.</summary>
-    public static TileShape FirstBackwardWeights(ConvPlan plan, int samples, int rows = 8)
+    public static TileShape FirstBackwardWeights(ConvPlan plan, int samples)
     {
-        Shape output = plan.Conv.Infer(plan.Input);
-        TileShape shape = Of(plan.Input, output, plan.Conv.Kernel, plan.Conv.Padding, samples, plan.Pool is null ? 0 : 1);
+        int pools = plan.Pool is null ? 0 : 1;
+        TileShape shape = Of(plan.Input, plan.Conv.Infer(plan.Input), plan.Conv.Kernel, plan.Conv.Padding, samples, pools, pools);
+        return (shape with { WidthOfBlock = 32 }).WithRows(8);
+    }
+
+    /// <summary>The first layer below a convolution, in as many pairs of rows at a time as its du is made in.</summary>
+    public static TileShape FirstBelow(ConvPlan plan, int samples, int rows)
+    {
+        TileShape shape = Of(plan.Input, plan.Conv.Infer(plan.Input), plan.Conv.Kernel, plan.Conv.Padding, samples, 0, 1);
         return (shape with { WidthOfBlock = 32 }).WithRows(rows);
     }
 
@@ -107,9 +117,9 @@ internal readonly record struct TileShape(
     /// <summary>Bytes of the first layer's input and sums behind what is free while they are added up.</summary>
     public int FirstBytes(int elementBytes) => FirstSums(Side) * sizeof(float) + Windows * elementBytes;
 
-    private static TileShape Of(Shape input, Shape output, int side, int padding, int samples, int pools = 0) => new(
-        samples, input.H, input.W, input.C, output.H, output.W, output.C, side, padding, pools, 0, 0, 0, 0, 0, 0,
-        Factor(input.W), Factor(input.H + padding), Factor((output.W + pools) >> pools), Factor((output.H + pools) >> pools));
+    private static TileShape Of(Shape input, Shape output, int side, int padding, int samples, int pools = 0, int pairs = 0) => new(
+        samples, input.H, input.W, input.C, output.H, output.W, output.C, side, padding, pools, pairs, 0, 0, 0, 0, 0, 0,
+        Factor(input.W), Factor(input.H + padding), Factor((output.W + pools) >> pools), Factor((output.H + pairs) >> pairs));
 
     /// <summary>By which a kernel multiplies to divide; Divisor in tall.cuh.</summary>
     public static uint Factor(int divisor) => divisor == 1 ? 0 : uint.MaxValue / (uint)divisor + 1;
@@ -124,21 +134,16 @@ internal readonly record struct TileShape(
         (TileShape Shape, double Cycles) best = (shape, double.MaxValue);
         foreach (int width in shape.Outs > 32 && first is null ? new[] { 64, 32 } : [32])
         {
-            for (int fragments = MostFragments; fragments > 0; fragments -= 1 + shape.Pools)
+            for (int fragments = MostFragments; fragments > 0; fragments -= 2)
             {
-                int most = (fragments * Warps * PixelsOfFragment >> (2 * shape.Pools)) / shape.Across;
-                TileShape candidate = (shape with { Fragments = fragments, WidthOfBlock = width }).WithRows(most);
-                int behind = 0;
-                if (first is not null)
+                TileShape candidate = shape with { Fragments = fragments, WidthOfBlock = width };
+                int most = (fragments * Warps * PixelsOfFragment >> (1 + shape.Pools)) / shape.Across;
+                while (most > 0 && !Fits(most, ref candidate))
                 {
-                    // Scratch of each warp: du of its pixels, and sums in the same place, or behind where du is read twice.
-                    int ofDu = fragments * PixelsOfFragment * 32 * elementBytes;
-                    int scratch = first.Conv.Kernel == 3 ? Math.Max(ofDu, FirstScratchBytes) : ofDu + FirstScratchBytes;
-                    candidate = candidate with { Plane = Math.Max(candidate.Plane, PlaneOf(scratch / Unit, 2)) };
-                    behind = FirstBackwardWeights(first, shape.Samples, candidate.Rows).FirstBytes(elementBytes);
+                    most--;
                 }
 
-                if (most == 0 || (candidate.SharedBytes + behind > Half && fragments > 1 + shape.Pools))
+                if (most == 0)
                 {
                     continue;
                 }
@@ -151,6 +156,23 @@ internal readonly record struct TileShape(
         }
 
         return best.Shape;
+
+        // Where the layer below is the first: its input and sums, and scratch of each warp, for du of its pixels, and sums in the same place,
+        // or behind where du is read twice.
+        bool Fits(int rows, ref TileShape candidate)
+        {
+            int behind = 0;
+            candidate = candidate.WithRows(rows);
+            if (first is not null)
+            {
+                int ofDu = candidate.Fragments * PixelsOfFragment * 32 * elementBytes;
+                int scratch = first.Conv.Kernel == 3 ? Math.Max(ofDu, FirstScratchBytes) : ofDu + FirstScratchBytes;
+                candidate = candidate with { Plane = Math.Max(candidate.Plane, PlaneOf(scratch / Unit, 2)) };
+                behind = FirstBelow(first, shape.Samples, candidate.Rows).FirstBytes(elementBytes);
+            }
+
+            return candidate.SharedBytes + behind <= Half;
+        }
     }
 
     /// <summary>With so many rows of output in a tile, at most.</summary>
@@ -159,7 +181,7 @@ internal readonly record struct TileShape(
         int all = Samples * Down, rows = Math.Clamp(most, 1, all), slots = 0;
         for (int first = 0; first < Down; first++)
         {
-            slots = Math.Max(slots, SlotOf(first + rows - 1) + Pools + Side - SlotOf(first));
+            slots = Math.Max(slots, SlotOf(first + rows - 1) + Pairs + Side - SlotOf(first));
         }
 
         return this with { Rows = rows, Tiles = (all + rows - 1) / rows, Slots = slots, Plane = PlaneOf(slots * Pitch + Padding, 2) };
@@ -183,15 +205,15 @@ internal readonly record struct TileShape(
         int Plane(int count) => PlaneOf((count * pitch + 15) / 16 * 16 + (side - 1) * pitch + side, elementBytes == 2 ? 2 : 4);
     }
 
-    private int SlotOf(int row) => (row / Down * Period) + (row % Down << Pools);
+    private int SlotOf(int row) => (row / Down * Period) + (row % Down << Pairs);
 
     /// <summary>So that what is read together lies in different banks: a remainder by eight of sixteen bytes.</summary>
     private static int PlaneOf(int positions, int remainder) => (positions - remainder + 7) / 8 * 8 + remainder;
 }
 
 /// <summary>
-/// In which order the weights of a convolution lie for these kernels: (groups of 32 rows, chunks of 64 bytes of columns, taps, 2 steps, 4
-/// tiles, 2 halves of a step, 8 rows, 16 bytes of columns), zero where there are no rows and columns
+/// In which order the weights of a convolution lie for these kernels: (groups of 32 rows, chunks of 64 bytes of columns, columns of the
+/// window, 2 steps, rows of the window, 4 tiles, 2 halves of a step, 8 rows, 16 bytes of columns), zero where there are no rows and columns
 /// (native/kernels/family/convolution.cuh).
 /// </summary>
 /// <param name="Rows">Channels that the convolution gives.</param>
@@ -208,6 +230,8 @@ internal readonly record struct StageOrder(int Rows, int Taps, int Columns, int 
 
     private int Chunks => (Columns + OfChunk - 1) / OfChunk;
 
+    private int Side => (int)Math.Sqrt(Taps);
+
     public int Size => (Rows + GroupRows - 1) / GroupRows * Chunks * Taps * GroupRows * OfChunk;
 
     public int Place(int row, int tap, int column)
@@ -215,7 +239,7 @@ internal readonly record struct StageOrder(int Rows, int Taps, int Columns, int 
         // Row 8 i + 2 j + k of 32 is number 2 i + k of tile j.
         int group = row / GroupRows, tile = row % 8 / 2, number = row % GroupRows / 8 * 2 + row % 2;
         int chunk = column / OfChunk, step = column % OfChunk / (2 * OfUnit), half = column / OfUnit % 2, element = column % OfUnit;
-        int stage = (group * Chunks + chunk) * Taps + tap;
-        return ((((stage * 2 + step) * 4 + tile) * 2 + half) * 8 + number) * OfUnit + element;
+        int piece = (((((group * Chunks + chunk) * Side) + (tap % Side)) * 2) + step) * Side + (tap / Side);
+        return ((((piece * 4) + tile) * 2 + half) * 8 + number) * OfUnit + element;
     }
 }
