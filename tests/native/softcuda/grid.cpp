@@ -73,7 +73,7 @@ void BlockRun::start(const Kernel &kernel, const std::vector<unsigned char> &par
         warp.others.clear();
         warp.copies.clear();
         warp.copy_groups = {};
-        warp.products = {};
+        warp.products.clear();
     }
     shared.assign(kernel.shared_bytes + shared_bytes, 0xFF); // NaN in every format
     block.kernel = &kernel;

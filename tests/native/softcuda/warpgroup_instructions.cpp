@@ -2,6 +2,7 @@
 // warp waits for them; what they read must then still be what it was when they began, and nobody may have touched the
 // sums.
 #include "forms.h"
+#include "products.h"
 
 #include <algorithm>
 #include <cstring>
@@ -10,30 +11,12 @@ namespace softcuda {
 
 namespace {
 
-using Strip = float __attribute__((vector_size(32)));
-constexpr unsigned most_strips = 32; // 256 columns
-
 const char *const disagreement = "lanes of a warp do not agree about a product";
 
 constexpr uint32_t poison = 0xFFFFFFFF; // NaN: what sums are while products on them are on their way
 
-// What factors consist of: how many of them are summed over, and the float of the same value.
-struct Bfloat16 {
-    using Bits = uint16_t;
-    static constexpr unsigned sums_over = 16;
-    static uint32_t widen(Bits bits) { return (uint32_t)bits << 16; }
-};
-struct Tf32 { // 13 bits fewer than a float
-    using Bits = uint32_t;
-    static constexpr unsigned sums_over = 8;
-    static uint32_t widen(Bits bits) { return bits & ~0x1FFFu; }
-};
-
-float number(uint32_t bits) {
-    float x;
-    std::memcpy(&x, &bits, sizeof x);
-    return x;
-}
+constexpr size_t block_bytes = 128;            // eight rows, or columns, of sixteen bytes: a register of a warp
+constexpr size_t left_bytes = 4 * block_bytes; // of a warp: sixteen rows, two halves of what is summed over
 
 // The matrix descriptor of the PTX ISA, without swizzling: bits 0 … 13 the address, 16 … 29 the leading dimension's
 // byte offset, 32 … 45 the stride dimension's, each without its last four bits. Where what is summed over lies in one
@@ -44,15 +27,12 @@ Factor factor_of(uint64_t descriptor, bool is_transposed) {
         throw Fault{launch_failed, "a matrix descriptor with swizzling, or with an offset of its base: not known here"};
     }
     const uint64_t leading = (descriptor >> 16 & 0x3FFF) << 4, stride = (descriptor >> 32 & 0x3FFF) << 4;
-    return {(descriptor & 0x3FFF) << 4, leading, stride, !is_transposed, {}};
+    return {(descriptor & 0x3FFF) << 4, leading, stride, !is_transposed};
 }
 
-// (rows, K) from row `first` on. is_new: whether this warp has not read it before, and so leaves a trace of that.
-template <typename Type>
-std::vector<uint32_t> read(Warp &warp, const Factor &factor, unsigned first, unsigned rows, bool is_new) {
-    constexpr uint64_t block_bytes = 128;
-    constexpr unsigned in_half = Type::sums_over / 2;
-    std::vector<uint32_t> values(rows * Type::sums_over);
+// The blocks of rows from `first` on, both halves of eight rows side by side. is_new: whether this warp has not read
+// them before, and so leaves a trace of that.
+void read(Warp &warp, const Factor &factor, unsigned first, unsigned rows, bool is_new, unsigned char *to) {
     for (unsigned group = 0; group < rows / 8; ++group) {
         for (unsigned half = 0; half < 2; ++half) {
             const uint64_t offset =
@@ -63,35 +43,135 @@ std::vector<uint32_t> read(Warp &warp, const Factor &factor, unsigned first, uns
             if (is_new) {
                 warp.block->races.read_async(offset, block_bytes, warp.first_thread);
             }
-            typename Type::Bits block[8 * in_half];
-            std::memcpy(block, warp.block->shared + offset, sizeof block);
-            for (unsigned i = 0; i < 8; ++i) {
-                for (unsigned j = 0; j < in_half; ++j) {
-                    values[(8 * group + i) * Type::sums_over + half * in_half + j] =
-                        Type::widen(block[factor.sums_along_bytes ? i * in_half + j : j * 8 + i]);
-                }
-            }
+            std::memcpy(to + (2 * group + half) * block_bytes, warp.block->shared + offset, block_bytes);
         }
     }
-    return values;
 }
 
-// The same of a warp's sixteen rows in four registers: rows g and g + 8 of the t-th four bytes of a half, then both of
-// the other half.
-template <typename Type> std::vector<uint32_t> read_registers(Warp &warp, const uint32_t *registers) {
-    constexpr unsigned in_half = Type::sums_over / 2, in_register = in_half / 4;
-    std::vector<uint32_t> values(16 * Type::sums_over);
+// The same of a warp's sixteen rows in four registers: rows g and g + 8 of a half, then both of the other half.
+void read_registers(Warp &warp, const uint32_t *registers, unsigned char *to) {
     for (unsigned i = 0; i < 4; ++i) {
-        typename Type::Bits held[warp_lanes * in_register];
-        std::memcpy(held, warp.at<uint32_t>(registers[i]), sizeof held);
-        for (unsigned k = 0; k < warp_lanes * in_register; ++k) {
-            values[(k / in_half + i % 2 * 8) * Type::sums_over + i / 2 * in_half + k % in_half] = Type::widen(held[k]);
-        }
+        std::memcpy(to + (i % 2 * 2 + i / 2) * block_bytes, warp.at<unsigned char>(registers[i]), block_bytes);
     }
-    return values;
 }
 
 unsigned rows_of_warp(const Warp &warp) { return warp.first_thread / warp_lanes % 4 * 16; }
+
+// Both factors of a product of N columns.
+void read(Warp &warp, const Product &product, unsigned n, bool is_new, unsigned char *to) {
+    if (product.is_left_in_registers) {
+        read_registers(warp, &product.instruction->all[n / 2], to);
+    } else {
+        read(warp, product.left, rows_of_warp(warp), 16, is_new, to);
+    }
+    // The first warp stands for all four.
+    read(warp, product.right, 0, n, is_new && rows_of_warp(warp) == 0, to + left_bytes);
+}
+
+// Where the sum in a register is held; as a rule, behind the one that was asked for before.
+size_t place_of(const Products &products, uint32_t at, size_t expected) {
+    const auto &sums = products.sums;
+    if (expected < sums.size() && sums[expected].at == at) {
+        return expected;
+    }
+    return (size_t)(std::find_if(sums.begin(), sums.end(), [at](const auto &sum) { return sum.at == at; }) -
+                    sums.begin());
+}
+
+Bits load(const unsigned char *from) {
+    Bits bits;
+    std::memcpy(&bits, from, sizeof bits);
+    return bits;
+}
+
+// Two neighbours of bfloat16 in each of four words, for each of four rows.
+Bits four_times(const unsigned char *from) {
+    uint32_t words[4];
+    std::memcpy(words, from, sizeof words);
+    Bits bits;
+    for (unsigned lane = 0; lane < half_warp; ++lane) {
+        bits[lane] = words[lane % 4];
+    }
+    return bits;
+}
+
+// Element k of eight rows, four lanes for each. Where rows lie side by side, k has sixteen bytes of its own.
+template <typename Type, unsigned k> void spread_rows(const unsigned char *block, bool is_k_major, Floats (&a)[2]) {
+    for (unsigned half = 0; half < 2; ++half) {
+        if (is_k_major) {
+            a[half] = rows<Type::quad(k)>(Type::number(load(block + half * sizeof(Bits)), k), HalfWarp());
+        } else {
+            uint16_t of_k[8];
+            std::memcpy(of_k, block + k % 8 * sizeof of_k, sizeof of_k);
+            Bits bits;
+            for (unsigned lane = 0; lane < half_warp; ++lane) {
+                bits[lane] = of_k[4 * half + lane / 4];
+            }
+            a[half] = Type::number(bits, 0);
+        }
+    }
+}
+
+template <unsigned N> constexpr size_t right_bytes = N / 8 * 2 * block_bytes;
+
+// Each sum in the order of k.
+template <typename Type, unsigned N, size_t... k>
+void make(Warp &warp, const Product &product, std::index_sequence<k...>) {
+    unsigned char now[left_bytes + right_bytes<N>];
+    read(warp, product, N, false, now);
+    if (std::memcmp(now, &warp.products.values[product.values], sizeof now) != 0) {
+        throw Fault{launch_failed, "a factor of a product was written to while that was on its way"};
+    }
+    const bool left_is_k_major = product.is_left_in_registers || product.left.sums_along_bytes;
+    Floats above[Type::sums_over][2], below[Type::sums_over][2];
+    ((spread_rows<Type, k>(now + Type::part(k) * block_bytes, left_is_k_major, above[k]),
+      spread_rows<Type, k>(now + (2 + Type::part(k)) * block_bytes, left_is_k_major, below[k])),
+     ...);
+    size_t place = 0;
+    for (unsigned strip = 0; strip < N / 8; ++strip) { // row g at columns 2 t and 2 t + 1, then row g + 8
+        float *sums[4];
+        Floats d[4][2] = {};
+        for (unsigned n = 0; n < 4; ++n) {
+            place = place_of(warp.products, product.instruction->all[4 * strip + n], place);
+            sums[n] = warp.products.sums[place++].values;
+            if (product.adds) {
+                std::memcpy(d[n], sums[n], sizeof d[n]);
+            }
+        }
+        const unsigned char *right = now + left_bytes + strip * 2 * block_bytes;
+        const auto add = [&](unsigned row, Floats even, Floats odd) {
+            for (unsigned half = 0; half < 2; ++half) {
+                d[0][half] += above[row][half] * even;
+                d[1][half] += above[row][half] * odd;
+                d[2][half] += below[row][half] * even;
+                d[3][half] += below[row][half] * odd;
+            }
+        };
+        const auto add_k_major = [&](auto row) {
+            constexpr unsigned quad = Type::quad(row);
+            const unsigned char *block = right + Type::part(row) * block_bytes;
+            const Floats left_half = Type::number(load(block), row),
+                         right_half = Type::number(load(block + sizeof(Bits)), row);
+            add(row, columns<quad, 0>(left_half, right_half, HalfWarp()),
+                columns<quad, 1>(left_half, right_half, HalfWarp()));
+        };
+        if (product.right.sums_along_bytes) {
+            (add_k_major(std::integral_constant<unsigned, k>()), ...);
+        } else {
+            for (unsigned row = 0; row < Type::sums_over; ++row) {
+                const Bits both = four_times(right + row * 16);
+                add(row, Type::number(both, 0), Type::number(both, 1));
+            }
+        }
+        for (unsigned n = 0; n < 4; ++n) {
+            std::memcpy(sums[n], d[n], sizeof d[n]);
+        }
+    }
+}
+
+template <typename Type, unsigned N> void make(Warp &warp, const Product &product) {
+    make<Type, N>(warp, product, std::make_index_sequence<Type::sums_over>());
+}
 
 void begin_products(Warp &warp, const Instruction &) {
     warp.require_whole();
@@ -122,28 +202,25 @@ template <typename Type, unsigned N, bool InRegisters> void multiply_async(Warp 
     if (adds != 0 && adds != all_lanes) {
         throw Fault{launch_failed, disagreement};
     }
-    Product product = {&i, adds != 0, {}, factor(right, signs + (InRegisters ? 2 : 3)), nullptr, nullptr};
-    if constexpr (InRegisters) {
-        product.left.values = read_registers<Type>(warp, &i.all[sums]);
-        product.read_left = [](Warp &w, const Product &p) {
-            return read_registers<Type>(w, &p.instruction->all[sums]);
-        };
-    } else {
+    Product product = {
+        &i,           adds != 0, InRegisters, {}, factor(right, signs + (InRegisters ? 2 : 3)), products.values.size(),
+        make<Type, N>};
+    if (!InRegisters) {
         product.left = factor(sums, signs + 2);
-        product.left.values = read<Type>(warp, product.left, rows_of_warp(warp), 16, true);
-        product.read_left = [](Warp &w, const Product &p) { return read<Type>(w, p.left, rows_of_warp(w), 16, false); };
     }
-    product.right.values =
-        read<Type>(warp, product.right, 0, N, rows_of_warp(warp) == 0); // the first warp stands for all four
-    product.read_right = [](Warp &w, const Product &p) { return read<Type>(w, p.right, 0, N, false); };
+    products.values.resize(product.values + left_bytes + right_bytes<N>);
+    read(warp, product, N, true, &products.values[product.values]);
+    size_t place = 0;
     for (unsigned k = 0; k < sums; ++k) {
-        auto [held, is_new] = products.sums.try_emplace(i.all[k]);
-        if (is_new) {
-            held->second.assign(warp.at<float>(i.all[k]), warp.at<float>(i.all[k]) + warp_lanes);
+        place = place_of(products, i.all[k], place);
+        if (place == products.sums.size()) {
+            products.sums.emplace_back().at = i.all[k];
+            std::memcpy(products.sums[place].values, warp.at<float>(i.all[k]), sizeof(float) * warp_lanes);
             std::fill_n(warp.at<uint32_t>(i.all[k]), warp_lanes, poison);
         }
+        ++place;
     }
-    products.begun.push_back(std::move(product));
+    products.begun.push_back(product);
     products.are_committed = false;
     warp.block->counts.warpgroup_products += N / 8 * 2; // of tf32, half as many take as long
     // What one warp has of the left factor; the right one is read once for all four.
@@ -157,66 +234,29 @@ void end_products(Warp &warp, const Instruction &) {
     warp.products.are_committed = true;
 }
 
-void make(Warp &warp, const Product &product) {
-    if (product.read_left(warp, product) != product.left.values ||
-        product.read_right(warp, product) != product.right.values) {
-        throw Fault{launch_failed, "a factor of a product was written to while that was on its way"};
-    }
-    const unsigned sums_over = (unsigned)product.left.values.size() / 16,
-                   n = (unsigned)product.right.values.size() / sums_over, strips = n / 8;
-    Strip columns[16][most_strips]; // (K, N)
-    for (unsigned column = 0; column < n; ++column) {
-        for (unsigned k = 0; k < sums_over; ++k) {
-            columns[k][column / 8][column % 8] = number(product.right.values[column * sums_over + k]);
-        }
-    }
-    float *sums[4 * most_strips]; // of strip s: row g at columns 2t and 2t + 1, then row g + 8
-    for (unsigned k = 0; k < n / 2; ++k) {
-        sums[k] = warp.products.sums.at(product.instruction->all[k]).data();
-    }
-    for (unsigned row = 0; row < 16; ++row) {
-        Strip made[most_strips] = {};
-        const auto sum = [&](unsigned strip, unsigned column) -> float & {
-            return sums[strip * 4 + row / 8 * 2 + column % 2][row % 8 * 4 + column / 2];
-        };
-        for (unsigned strip = 0; product.adds && strip < strips; ++strip) {
-            for (unsigned column = 0; column < 8; ++column) {
-                made[strip][column] = sum(strip, column);
-            }
-        }
-        for (unsigned k = 0; k < sums_over; ++k) {
-            const float left = number(product.left.values[row * sums_over + k]);
-            for (unsigned strip = 0; strip < strips; ++strip) {
-                made[strip] += left * columns[k][strip];
-            }
-        }
-        for (unsigned strip = 0; strip < strips; ++strip) {
-            for (unsigned column = 0; column < 8; ++column) {
-                sum(strip, column) = made[strip][column];
-            }
-        }
-    }
-}
-
 void wait_for_products(Warp &warp, const Instruction &i) {
     warp.require_whole();
     Products &products = warp.products;
     if (*warp.at<uint32_t>(i.at[0]) != 0 || !products.are_committed) {
         throw Fault{launch_failed, "products are waited for that were not committed, or for some of them"};
     }
-    for (const auto &[at, values] : products.sums) {
-        const uint32_t *now = warp.at<uint32_t>(at);
-        if (std::any_of(now, now + warp_lanes, [](uint32_t bits) { return bits != poison; })) {
+    for (const Products::Sum &sum : products.sums) {
+        const uint32_t *now = warp.at<uint32_t>(sum.at);
+        uint32_t touched = 0;
+        for (unsigned lane = 0; lane < warp_lanes; ++lane) {
+            touched |= now[lane] ^ poison;
+        }
+        if (touched) {
             throw Fault{launch_failed, "sums were written to while products on them were on their way"};
         }
     }
     for (const Product &product : products.begun) {
-        make(warp, product);
+        product.make(warp, product);
     }
-    for (const auto &[at, values] : products.sums) {
-        std::copy(values.begin(), values.end(), warp.at<float>(at));
+    for (const Products::Sum &sum : products.sums) {
+        std::memcpy(warp.at<float>(sum.at), sum.values, sizeof sum.values);
     }
-    products = {};
+    products.clear();
 }
 
 void let_products_see_writes(Warp &warp, const Instruction &) {
