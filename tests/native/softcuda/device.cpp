@@ -24,7 +24,7 @@ struct Allocation {
     size_t bytes;
     void *mapping;
     size_t mapped;
-    Users *users;
+    Users users;
     std::map<uint64_t, size_t> tensors; // what callers have said lies in it: nothing but these may be touched then
 };
 
@@ -90,7 +90,7 @@ State &state() {
     return instance;
 }
 
-size_t users_bytes(size_t allocated) { return (allocated + 1) / 2 * sizeof(Users); }
+size_t users_bytes(size_t allocated) { return (allocated + 1) / 2 * 2 * sizeof(uint64_t); } // who wrote, then who read
 
 // Zeros, of which only those that are touched take memory; null where there are none to be had.
 char *map(size_t bytes, int protection) {
@@ -130,8 +130,11 @@ AllocationRange find_on_device(uint64_t address, size_t bytes, bool in_a_tensor)
         std::tie(first, length) = *std::prev(after);
     }
     return untagged - first + bytes <= length
-               ? AllocationRange{first | device_tag, length, reinterpret_cast<void *>(first),
-                                 allocation->users + (first - allocation->first) / 2}
+               ? AllocationRange{first | device_tag,
+                                 length,
+                                 reinterpret_cast<void *>(first),
+                                 {allocation->users.written + (first - allocation->first) / 2,
+                                  allocation->users.read + (first - allocation->first) / 2}}
                : AllocationRange{};
 }
 
@@ -251,14 +254,15 @@ bool is_pinned(const void *host, size_t bytes) {
 uint64_t allocate(size_t bytes, bool on_device) {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE), body = up(up(bytes, alignment), page), mapped = body + 2 * page;
     char *mapping = map(mapped, PROT_NONE);
-    Users *users = reinterpret_cast<Users *>(on_device ? map(users_bytes(mapped), PROT_READ | PROT_WRITE) : nullptr);
+    auto *users = reinterpret_cast<uint64_t *>(on_device ? map(users_bytes(mapped), PROT_READ | PROT_WRITE) : nullptr);
     if (!mapping || (on_device && !users) || mprotect(mapping + page, body, PROT_READ | PROT_WRITE) != 0) {
         return 0;
     }
     std::memset(mapping + page, 0xFF, body); // NaN in every format
     const uint64_t first = reinterpret_cast<uint64_t>(mapping + page + body - up(bytes, alignment));
     std::lock_guard lock(state().mutex);
-    (on_device ? state().device : state().pinned)[first] = {first, bytes, mapping, mapped, users, {}};
+    (on_device ? state().device
+               : state().pinned)[first] = {first, bytes, mapping, mapped, {users, users + (mapped + 1) / 2}, {}};
     state().used += on_device ? bytes : 0;
     count_handle(on_device ? "device allocations" : "pinned allocations", 1);
     return on_device ? first | device_tag : first;
@@ -273,7 +277,7 @@ bool release(uint64_t address, bool on_device) {
     }
     munmap(at->second.mapping, at->second.mapped);
     if (on_device) {
-        munmap(at->second.users, users_bytes(at->second.mapped));
+        munmap(at->second.users.written, users_bytes(at->second.mapped));
     }
     state().used -= on_device ? at->second.bytes : 0;
     from.erase(at);

@@ -16,6 +16,8 @@
 //   softcuda_alive.
 #pragma once
 
+#include "races.h"
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -69,7 +71,7 @@ struct AllocationRange {
     uint64_t first;
     size_t bytes;
     void *host;
-    struct Users *users; // of every two bytes: who among the blocks of a kernel has used them last
+    Users users; // of every two bytes: who among the blocks of a kernel has used them last
 
     bool holds(uint64_t address, size_t count) const {
         return address - first <= bytes && bytes - (address - first) >= count;

@@ -11,7 +11,8 @@ enum class Space { global, constant, shared, parameter }; // constant: global me
 
 constexpr Access access_to(Space space) { return space == Space::constant ? Access::reads_constant : Access::reads; }
 
-template <Space space> const unsigned char *source(Warp &warp, uint64_t address, size_t bytes, unsigned lane) {
+template <Space space>
+[[gnu::always_inline]] inline const unsigned char *source(Warp &warp, uint64_t address, size_t bytes, unsigned lane) {
     if constexpr (space == Space::parameter) {
         return warp.parameter(address, bytes);
     } else {
@@ -181,11 +182,13 @@ template <unsigned matrices, bool transposed> void load_matrices(Warp &warp, con
         std::memcpy(loaded[row / 8][row % 8], warp.shared(address[row] + (uint64_t)i.displacement, 16, row, false), 16);
     }
     for (unsigned m = 0; m < matrices; ++m) {
+        if (!transposed) { // the lanes' order is that of memory
+            std::memcpy(warp.at<uint32_t>(i.at[m]), loaded[m], sizeof loaded[m]);
+            continue;
+        }
         for (unsigned lane = 0; lane < warp_lanes; ++lane) {
             const unsigned g = lane / 4, t = lane % 4;
-            const uint32_t first = transposed ? loaded[m][2 * t][g] : loaded[m][g][2 * t];
-            const uint32_t second = transposed ? loaded[m][2 * t + 1][g] : loaded[m][g][2 * t + 1];
-            warp.at<uint32_t>(i.at[m])[lane] = first | second << 16;
+            warp.at<uint32_t>(i.at[m])[lane] = loaded[m][2 * t][g] | (uint32_t)loaded[m][2 * t + 1][g] << 16;
         }
     }
 }

@@ -1,33 +1,7 @@
 #include "races.h"
 #include "warp.h"
 
-#include <algorithm>
-#include <cstring>
-
 namespace softcuda {
-
-namespace {
-
-using Eight = uint32_t __attribute__((vector_size(32))); // accesses to places side by side
-
-Eight load(const uint32_t *from) {
-    Eight eight;
-    std::memcpy(&eight, from, sizeof eight);
-    return eight;
-}
-
-// Between the same barriers, by another thread: all bits.
-Eight races(uint32_t access, Eight before) { return (Eight)((access ^ before) - 1 < 0xFFF); }
-bool is_any(Eight eight) {
-    uint32_t all = 0;
-    for (size_t i = 0; i < 8; ++i) {
-        all |= eight[i];
-    }
-    return all != 0;
-}
-uint32_t races(uint32_t access, uint32_t before) { return (access ^ before) - 1 < 0xFFF ? ~0u : 0; }
-
-} // namespace
 
 void Races::clear(size_t bytes) {
     const size_t places = (bytes + 15) / 16 * 8;
@@ -46,40 +20,12 @@ void Races::meet() {
     fences_met = fences;
 }
 
-void Races::read(size_t offset, size_t bytes, unsigned thread) {
-    const uint32_t access = interval << 12 | thread;
-    const size_t first = offset / 2, end = (offset + bytes + 1) / 2;
-    Eight found = {};
-    for (size_t i = first; i + 8 <= end; i += 8) {
-        const Eight now = access | (races(access, load(&reads[i])) & several);
-        found |= races(access, load(&writes[i]));
-        std::memcpy(&reads[i], &now, sizeof now);
-    }
-    for (size_t i = end - (end - first) % 8; i < end; ++i) {
-        reads[i] = access | (races(access, reads[i]) & several);
-        found[0] |= races(access, writes[i]);
-    }
-    if (is_any(found)) {
-        throw Fault{launch_failed, "a race: another thread wrote here, and no barrier lies between"};
-    }
+void Races::refuse_read() {
+    throw Fault{launch_failed, "a race: another thread wrote here, and no barrier lies between"};
 }
 
-void Races::write(size_t offset, size_t bytes, unsigned thread) {
-    const uint32_t access = interval << 12 | thread;
-    const size_t first = offset / 2, end = (offset + bytes + 1) / 2;
-    Eight found = {};
-    for (size_t i = first; i + 8 <= end; i += 8) {
-        found |= races(access, load(&writes[i])) | races(access, load(&reads[i]));
-        std::fill_n(&writes[i], 8, access);
-    }
-    for (size_t i = end - (end - first) % 8; i < end; ++i) {
-        found[0] |= races(access, writes[i]) | races(access, reads[i]);
-        writes[i] = access;
-    }
-    std::fill_n(fences_before.begin() + (ptrdiff_t)first, end - first, fences[thread]);
-    if (is_any(found)) {
-        throw Fault{launch_failed, "a race: another thread was here, and no barrier lies between"};
-    }
+void Races::refuse_write() {
+    throw Fault{launch_failed, "a race: another thread was here, and no barrier lies between"};
 }
 
 void Races::read_async(size_t offset, size_t bytes, unsigned by) {
@@ -114,20 +60,21 @@ void BlockRaces::count() {
     __atomic_store_n(&(*counted)[block_of(mine)], releases_of(mine), __ATOMIC_RELEASE);
 }
 
-size_t BlockRaces::new_bytes(Users *first, uint64_t offset, size_t bytes) const {
+size_t BlockRaces::new_bytes(Users users, uint64_t offset, size_t bytes) const {
     size_t found = 0;
-    for (Users *users = first + offset / 2; users <= first + (offset + bytes - 1) / 2; ++users) {
-        uint64_t read = users->read;
-        if (read >> 32 != mine >> 32 && users->written >> 32 != mine >> 32) { // of two blocks, one is the first
-            found += __atomic_compare_exchange_n(&users->read, &read, mine, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    for (size_t i = offset / 2; i < end_of(offset, bytes); ++i) {
+        uint64_t read = users.read[i];
+        if (read >> 32 != mine >> 32 && users.written[i] >> 32 != mine >> 32) { // of two blocks, one is the first
+            found +=
+                __atomic_compare_exchange_n(&users.read[i], &read, mine, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
         }
     }
     return 2 * found;
 }
 
-void BlockRaces::require_unwritten(const Users *first, uint64_t offset, size_t bytes) const {
-    for (const Users *users = first + offset / 2; users <= first + (offset + bytes - 1) / 2; ++users) {
-        if (users->written >> 32 == mine >> 32) {
+void BlockRaces::require_unwritten(Users users, uint64_t offset, size_t bytes) const {
+    for (size_t i = offset / 2; i < end_of(offset, bytes); ++i) {
+        if (users.written[i] >> 32 == mine >> 32) {
             throw Fault{launch_failed, "ld.global.nc of what this launch has written"};
         }
     }

@@ -1,8 +1,10 @@
 // Who was where in memory, so that two threads that are there without an order between them are seen.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 namespace softcuda {
@@ -12,8 +14,34 @@ class Races {
   public:
     void clear(size_t bytes);
     void meet();
-    void read(size_t offset, size_t bytes, unsigned thread);
-    void write(size_t offset, size_t bytes, unsigned thread);
+
+    // bytes: a power of two, of which the offset is a multiple. As a rule the caller knows it when it is compiled.
+    [[gnu::always_inline]] void read(size_t offset, size_t bytes, unsigned thread) {
+        const uint32_t access = interval << 12 | thread;
+        const bool found = at_places(offset, bytes, [&](auto width, size_t i) {
+            using Places = decltype(width);
+            const Places raced = races(access, load<Places>(&writes[i]));
+            store(&reads[i], access | (races(access, load<Places>(&reads[i])) & several));
+            return raced;
+        });
+        if (found) {
+            refuse_read();
+        }
+    }
+
+    [[gnu::always_inline]] void write(size_t offset, size_t bytes, unsigned thread) {
+        const uint32_t access = interval << 12 | thread, said = fences[thread];
+        const bool found = at_places(offset, bytes, [&](auto width, size_t i) {
+            using Places = decltype(width);
+            const Places raced = races(access, load<Places>(&writes[i])) | races(access, load<Places>(&reads[i]));
+            store(&writes[i], access + Places{});
+            store(&fences_before[i], said + Places{});
+            return raced;
+        });
+        if (found) {
+            refuse_write();
+        }
+    }
 
     // Tensor cores read past the way that threads write: these must have said fence.proxy.async between writing and the
     // barrier. by: the thread that stands for the group that asks.
@@ -27,12 +55,48 @@ class Races {
     std::vector<uint32_t> reads, writes, fences_before;
     std::vector<uint32_t> fences, fences_met; // of each thread, until now and until the last barrier
     uint32_t interval = 0;
+
+    using Eight = uint32_t __attribute__((vector_size(32))); // accesses to places side by side
+    template <typename Places> static Places load(const uint32_t *from) {
+        Places places;
+        std::memcpy(&places, from, sizeof places);
+        return places;
+    }
+    template <typename Places> static void store(uint32_t *to, Places places) {
+        std::memcpy(to, &places, sizeof places);
+    }
+
+    // Between the same barriers, by another thread: not 0.
+    static uint32_t races(uint32_t access, uint32_t before) { return (access ^ before) - 1 < 0xFFF ? ~0u : 0; }
+    static Eight races(uint32_t access, Eight before) { return (Eight)((access ^ before) - 1 < 0xFFF); }
+
+    // Whether anything but 0 comes of what is done, eight places at a time where there are so many.
+    template <typename Do> [[gnu::always_inline]] static bool at_places(size_t offset, size_t bytes, Do body) {
+        const size_t first = offset / 2, places = (bytes + 1) / 2;
+        if (places < 8) {
+            uint32_t found = 0;
+            for (size_t i = first; i < first + places; ++i) {
+                found |= body(0u, i);
+            }
+            return found;
+        }
+        Eight found = {};
+        for (size_t i = first; i < first + places; i += 8) {
+            found |= body(Eight{}, i);
+        }
+        using Four = uint64_t __attribute__((vector_size(32)));
+        const Four all = (Four)found;
+        return all[0] | all[1] | all[2] | all[3];
+    }
+
+    [[noreturn]] static void refuse_read();
+    [[noreturn]] static void refuse_write();
 };
 
-// The last uses of two bytes of global memory: launch (32 bits), block (20), and how often the block had released what
-// it did (12).
+// The last uses of every two bytes of global memory: launch (32 bits), block (20), and how often the block had released
+// what it did (12).
 struct Users {
-    uint64_t written, read;
+    uint64_t *written, *read;
 };
 
 // Between the blocks of a launch there is no order but this: what a block did before it counted with an atomic
@@ -44,24 +108,20 @@ class BlockRaces {
     void release();
     void count();
 
-    void read(Users *first, uint64_t offset, size_t bytes) {
-        for (Users *users = first + offset / 2; users <= first + (offset + bytes - 1) / 2; ++users) {
-            require_before(users->written);
-            users->read = mine; // the last one to read stands for all
-        }
+    void read(Users users, uint64_t offset, size_t bytes) {
+        require_before(users.written, offset, bytes);
+        leave_mine(users.read, offset, bytes); // the last one to read stands for all
     }
 
     // How many of these no block of this launch has used yet. This one has, from now on.
-    size_t new_bytes(Users *first, uint64_t offset, size_t bytes) const;
+    size_t new_bytes(Users users, uint64_t offset, size_t bytes) const;
     // By any block of this launch.
-    void require_unwritten(const Users *first, uint64_t offset, size_t bytes) const;
+    void require_unwritten(Users users, uint64_t offset, size_t bytes) const;
 
-    void write(Users *first, uint64_t offset, size_t bytes) {
-        for (Users *users = first + offset / 2; users <= first + (offset + bytes - 1) / 2; ++users) {
-            require_before(users->written);
-            require_before(users->read);
-            users->written = mine;
-        }
+    void write(Users users, uint64_t offset, size_t bytes) {
+        require_before(users.written, offset, bytes);
+        require_before(users.read, offset, bytes);
+        leave_mine(users.written, offset, bytes);
     }
 
   private:
@@ -69,11 +129,25 @@ class BlockRaces {
     std::vector<uint32_t> *counted = nullptr;
     bool has_counted = false;
 
-    void require_before(uint64_t use) const {
-        if (use >> 32 == mine >> 32 && use >> 12 != mine >> 12) { // of this launch, and of another block
-            require_counted(use);
+    static size_t end_of(uint64_t offset, size_t bytes) { return (offset + bytes + 1) / 2; }
+
+    void leave_mine(uint64_t *uses, uint64_t offset, size_t bytes) const {
+        std::fill(uses + offset / 2, uses + end_of(offset, bytes), mine);
+    }
+
+    void require_before(const uint64_t *uses, uint64_t offset, size_t bytes) const {
+        uint64_t by_others = 0;
+        for (size_t i = offset / 2; i < end_of(offset, bytes); ++i) {
+            by_others |= is_by_another(uses[i]);
+        }
+        for (size_t i = offset / 2; by_others && i < end_of(offset, bytes); ++i) {
+            if (is_by_another(uses[i])) {
+                require_counted(uses[i]);
+            }
         }
     }
+    // Of this launch, and by another block.
+    bool is_by_another(uint64_t use) const { return ((use ^ mine) >> 12) - 1 < 0xFFFFF; }
     void require_counted(uint64_t use) const;
 };
 

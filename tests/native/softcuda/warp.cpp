@@ -159,19 +159,14 @@ unsigned char *Warp::side_by_side(const uint64_t *addresses, int64_t displacemen
     return range ? use(*range, first, warp_lanes * bytes, bytes, access) : nullptr;
 }
 
-unsigned char *Warp::shared(uint64_t address, size_t bytes, unsigned lane, bool writes) {
+void Warp::stray_shared(uint64_t address, size_t bytes) const {
     const uint64_t offset = address - shared_base;
     if (offset > block->shared_bytes || block->shared_bytes - offset < bytes) {
         throw Fault{illegal_address, std::to_string(bytes) + " bytes at " + hexadecimal(address) +
                                          " of shared memory, which has " + std::to_string(block->shared_bytes) +
                                          " from " + hexadecimal(shared_base)};
     }
-    if ((address & (bytes - 1)) != 0) { // a power of two
-        misaligned(address, bytes);
-    }
-    writes ? block->races.write(offset, bytes, first_thread + lane)
-           : block->races.read(offset, bytes, first_thread + lane);
-    return block->shared + offset;
+    misaligned(address, bytes);
 }
 
 } // namespace softcuda

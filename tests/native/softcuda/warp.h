@@ -76,7 +76,16 @@ struct Warp {
         return global(address, bytes, bytes, access);
     }
     unsigned char *global(uint64_t address, size_t bytes, size_t multiple_of, Access access);
-    unsigned char *shared(uint64_t address, size_t bytes, unsigned lane, bool writes);
+    // bytes: a power of two.
+    [[gnu::always_inline]] unsigned char *shared(uint64_t address, size_t bytes, unsigned lane, bool writes) {
+        const uint64_t offset = address - shared_base;
+        if (offset > block->shared_bytes || block->shared_bytes - offset < bytes || (address & (bytes - 1)) != 0) {
+            stray_shared(address, bytes);
+        }
+        writes ? block->races.write(offset, bytes, first_thread + lane)
+               : block->races.read(offset, bytes, first_thread + lane);
+        return block->shared + offset;
+    }
     // The same for all 32 lanes at once, where they are side by side and in one tensor; null where they are not.
     unsigned char *side_by_side(const uint64_t *addresses, int64_t displacement, size_t bytes, Access access);
     const unsigned char *parameter(uint64_t address, size_t bytes) const {
@@ -91,6 +100,7 @@ struct Warp {
     const AllocationRange &range_of(uint64_t address, size_t bytes);
     unsigned char *use(const AllocationRange &range, uint64_t address, size_t bytes, size_t multiple_of, Access access);
     [[noreturn]] static void stray_parameter(uint64_t address);
+    [[noreturn]] void stray_shared(uint64_t address, size_t bytes) const;
     void go_on();
 };
 

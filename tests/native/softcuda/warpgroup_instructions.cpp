@@ -68,14 +68,13 @@ void read(Warp &warp, const Product &product, unsigned n, bool is_new, unsigned 
     read(warp, product.right, 0, n, is_new && rows_of_warp(warp) == 0, to + left_bytes);
 }
 
-// Where the sum in a register is held; as a rule, behind the one that was asked for before.
-size_t place_of(const Products &products, uint32_t at, size_t expected) {
-    const auto &sums = products.sums;
-    if (expected < sums.size() && sums[expected].at == at) {
+// Which of the first sums that are held is that of a register, or `among`; as a rule, the one behind the one before.
+size_t place_of(const Products &products, uint32_t at, size_t expected, size_t among) {
+    const auto begin = products.sums.begin(), end = begin + (ptrdiff_t)among;
+    if (expected < among && begin[(ptrdiff_t)expected].at == at) {
         return expected;
     }
-    return (size_t)(std::find_if(sums.begin(), sums.end(), [at](const auto &sum) { return sum.at == at; }) -
-                    sums.begin());
+    return (size_t)(std::find_if(begin, end, [at](const auto &sum) { return sum.at == at; }) - begin);
 }
 
 Bits load(const unsigned char *from) {
@@ -132,7 +131,7 @@ void make(Warp &warp, const Product &product, std::index_sequence<k...>) {
         float *sums[4];
         Floats d[4][2] = {};
         for (unsigned n = 0; n < 4; ++n) {
-            place = place_of(warp.products, product.instruction->all[4 * strip + n], place);
+            place = place_of(warp.products, product.instruction->all[4 * strip + n], place, warp.products.sums.size());
             sums[n] = warp.products.sums[place++].values;
             if (product.adds) {
                 std::memcpy(d[n], sums[n], sizeof d[n]);
@@ -210,12 +209,13 @@ template <typename Type, unsigned N, bool InRegisters> void multiply_async(Warp 
     }
     products.values.resize(product.values + left_bytes + right_bytes<N>);
     read(warp, product, N, true, &products.values[product.values]);
+    const size_t held = products.sums.size();
     size_t place = 0;
     for (unsigned k = 0; k < sums; ++k) {
-        place = place_of(products, i.all[k], place);
-        if (place == products.sums.size()) {
+        place = place_of(products, i.all[k], place, held);
+        if (place == held) {
             products.sums.emplace_back().at = i.all[k];
-            std::memcpy(products.sums[place].values, warp.at<float>(i.all[k]), sizeof(float) * warp_lanes);
+            std::memcpy(products.sums.back().values, warp.at<float>(i.all[k]), sizeof(float) * warp_lanes);
             std::fill_n(warp.at<uint32_t>(i.all[k]), warp_lanes, poison);
         }
         ++place;
