@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 
 namespace softcuda {
 
@@ -81,7 +82,7 @@ void BlockRun::start(const Kernel &kernel, const std::vector<unsigned char> &par
     block.shared = shared.data();
     block.shared_bytes = shared.size();
     std::fill(std::begin(block.ranges), std::end(block.ranges), AllocationRange{});
-    block.races.clear(shared.size());
+    block.races.start(shared.size());
     block.counts = {};
 }
 
@@ -115,6 +116,45 @@ void BlockRun::run() {
         block.races.meet();
     }
 }
+
+namespace {
+
+// Runs of blocks that have ended: their memory is there, and not to be cleared by the host once more.
+class SpareRuns {
+  public:
+    std::vector<std::unique_ptr<BlockRun>> take(size_t count) {
+        std::lock_guard lock(mutex);
+        std::vector<std::unique_ptr<BlockRun>> taken(count);
+        for (auto &run : taken) {
+            if (spare.empty()) {
+                run = std::make_unique<BlockRun>();
+            } else {
+                run = std::move(spare.back());
+                spare.pop_back();
+            }
+        }
+        return taken;
+    }
+
+    void give_back(std::vector<std::unique_ptr<BlockRun>> runs) {
+        constexpr size_t most = 256;
+        std::lock_guard lock(mutex);
+        for (size_t i = 0; i < runs.size() && spare.size() < most; ++i) {
+            spare.push_back(std::move(runs[i]));
+        }
+    }
+
+  private:
+    std::mutex mutex;
+    std::vector<std::unique_ptr<BlockRun>> spare;
+};
+
+SpareRuns &spare_runs() {
+    static SpareRuns runs;
+    return runs;
+}
+
+} // namespace
 
 Launch::Launch(std::shared_ptr<const Kernel> kernel, std::vector<unsigned char> parameters, Dimensions grid,
                Dimensions threads, unsigned shared_bytes)
@@ -159,10 +199,7 @@ Result Launch::begin() {
     if (const Result status = start()) {
         return status;
     }
-    begun.clear();
-    for (long i = 0; i < (long)grid.x * grid.y * grid.z; ++i) {
-        begun.push_back(std::make_unique<BlockRun>());
-    }
+    begun = spare_runs().take((size_t)grid.x * grid.y * grid.z);
     return for_every_block([&](long i) {
         start_block(*begun[(size_t)i], i);
         begun[(size_t)i]->block.kernel_before_has_ended = false;
@@ -178,14 +215,14 @@ Result Launch::run() {
             add_counts(name(), run.block.counts);
         }
     };
-    const auto blocks = std::move(begun);
+    auto blocks = std::move(begun);
     begun.clear();
     if (blocks.empty()) {
         if (const Result status = start()) {
             return status;
         }
     }
-    return for_every_block([&](long i) {
+    const Result result = for_every_block([&](long i) {
         if (!blocks.empty()) {
             blocks[(size_t)i]->block.kernel_before_has_ended = true;
             blocks[(size_t)i]->run();
@@ -197,6 +234,8 @@ Result Launch::run() {
         one_after_the_other.run();
         count(one_after_the_other, i);
     });
+    spare_runs().give_back(std::move(blocks));
+    return result;
 }
 
 } // namespace softcuda

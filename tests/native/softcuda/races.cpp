@@ -3,14 +3,17 @@
 
 namespace softcuda {
 
-void Races::clear(size_t bytes) {
+void Races::start(size_t bytes) {
     const size_t places = (bytes + 15) / 16 * 8;
-    reads.assign(places, 0);
-    writes.assign(places, 0);
-    fences_before.assign(places, 0);
+    if (reads.size() < places || interval >> 19) {
+        reads.assign(places, 0);
+        writes.assign(places, 0);
+        fences_before.assign(places, 0);
+        interval = 0;
+    }
     fences.assign(1024, 0);
     fences_met = fences;
-    interval = 1;
+    first_interval = ++interval;
 }
 
 void Races::meet() {
@@ -31,7 +34,7 @@ void Races::refuse_write() {
 void Races::read_async(size_t offset, size_t bytes, unsigned by) {
     read(offset, bytes, by);
     for (size_t i = offset / 2; i <= (offset + bytes - 1) / 2; ++i) {
-        if (writes[i] != 0 && fences_met[writes[i] & several] <= fences_before[i]) {
+        if (writes[i] >> 12 >= first_interval && fences_met[writes[i] & several] <= fences_before[i]) {
             throw Fault{launch_failed,
                         "tensor cores read what a thread wrote without a fence.proxy.async before the barrier"};
         }

@@ -12,7 +12,8 @@ namespace softcuda {
 // In shared memory since all threads last met at a barrier.
 class Races {
   public:
-    void clear(size_t bytes);
+    // Of a block with so many bytes. What blocks before it have left is of older intervals.
+    void start(size_t bytes);
     void meet();
 
     // bytes: a power of two, of which the offset is a multiple. As a rule the caller knows it when it is compiled.
@@ -53,8 +54,8 @@ class Races {
     static constexpr uint32_t several = 0xFFF; // threads have read
     // Of every two bytes, the last accesses, and how many fences who wrote had said before that.
     std::vector<uint32_t> reads, writes, fences_before;
-    std::vector<uint32_t> fences, fences_met; // of each thread, until now and until the last barrier
-    uint32_t interval = 0;
+    std::vector<uint32_t> fences, fences_met;  // of each thread, until now and until the last barrier
+    uint32_t interval = 0, first_interval = 0; // now, and when the block began
 
     using Eight = uint32_t __attribute__((vector_size(32))); // accesses to places side by side
     template <typename Places> static Places load(const uint32_t *from) {
