@@ -2,6 +2,5 @@
 #include "common/adam.cu"
 #include "common/ema.cu"
 #include "common/gather.cu"
-#include "common/hidden_head.cu"
-#include "common/logit_head.cu"
+#include "common/head.cu"
 #include "layered/activation.cu"

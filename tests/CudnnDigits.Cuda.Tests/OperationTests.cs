@@ -178,7 +178,7 @@ public partial class OperationTests
 
         lab.Upload(inParts, tensors.Y);
         DeviceTensor state = lab.State(n, labels: labels, epoch: 5, smoothing: (float)smoothing);
-        Head head = CudnnDigits.Cuda.Common.Head.Make(lab.Session, tensors, n, parts);
+        Head head = new(lab.Session, tensors, n, parts);
         head.Training(state, Seed);
         head.AddUp();
         Close(precision, logits, lab.Download(tensors.Logits), "logits");
@@ -252,7 +252,7 @@ public partial class OperationTests
 
         lab.Upload(y, tensors.Y);
         DeviceTensor state = lab.State(n, labels: labels, smoothing: (float)smoothing);
-        Head head = CudnnDigits.Cuda.Common.Head.Make(lab.Session, tensors, n, parts: 1);
+        Head head = new(lab.Session, tensors, n, parts: 1);
         head.Training(state, Seed);
         head.AddUp();
         Close(Precision.Fp32, logits, lab.Download(tensors.Logits), "logits");

@@ -246,8 +246,8 @@ int main(int argc, char **) {
     expect(launch(8, 0, 1) != 0, "a kernel that does not wait for the one before must not begin before that one ends");
     expect(cuFuncSetAttribute(function, 8, 256 << 10) != 0, "and there is not more than a multiprocessor has");
     expect(cuFuncSetAttribute(function, 8, 64 << 10) == 0, "what it has can be had");
-    void *head; // declares more than 32 KiB
-    cuModuleGetFunction(&head, module, "head_training_f32");
+    void *head; // declares more than 28 KiB
+    cuModuleGetFunction(&head, module, "head");
     expect(cuFuncSetAttribute(head, 8, 200 << 10) != 0, "what a kernel declares counts, too");
     expect(cuFuncSetAttribute(head, 8, 180 << 10) == 0, "what is left beside it can be had");
 

@@ -6,7 +6,7 @@
 #include "step_state.cuh"
 
 // NaN stays, so that a run that diverged says so.
-DEVICE_INLINE float relu(float x) { return x > 0 ? x : x != x ? x : 0.0f; }
+DEVICE_INLINE float relu(float x) { return x <= 0 ? 0.0f : x; }
 
 // Element i of a sample is dropped where word i of its stream is below the threshold, which is rate · 2^32; 0 drops nothing. What is kept
 // is scaled.

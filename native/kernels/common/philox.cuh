@@ -17,8 +17,10 @@ DEVICE_INLINE PhiloxBlock philox_block(unsigned long long seed, unsigned block, 
     PhiloxBlock c = {block, sample, epoch, purpose};
     unsigned k0 = (unsigned)seed, k1 = (unsigned)(seed >> 32);
     for (int round = 0; round < 10; ++round) {
-        const unsigned long long p0 = 0xD2511F53ull * c.x, p1 = 0xCD9E8D57ull * c.z;
-        c = {(unsigned)(p1 >> 32) ^ c.y ^ k0, (unsigned)p1, (unsigned)(p0 >> 32) ^ c.w ^ k1, (unsigned)p0};
+        unsigned low0, high0, low1, high1; // not as products of 64 bits, whose upper halves clang would carry along
+        multiply_wide(0xD2511F53u, c.x, low0, high0);
+        multiply_wide(0xCD9E8D57u, c.z, low1, high1);
+        c = {high1 ^ c.y ^ k0, low1, high0 ^ c.w ^ k1, low0};
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }

@@ -5,91 +5,58 @@ using CudnnDigits.Model;
 namespace CudnnDigits.Cuda.Common;
 
 /// <summary>
-/// The end of the network by our own kernels (native/kernels/common/hidden_head.cu and logit_head.cu). It begins with the product of a
-/// dense layer and computes the logits; in training also the loss, and the gradient of that product.
+/// The end of the network by our own kernel (native/kernels/common/head.cu), for n samples. It begins with the product of the last hidden
+/// layer, or of the last one, and computes the logits; in training also the loss, and the gradient of that product. The product comes in
+/// parts: sums over a share of its inputs each.
 /// </summary>
-internal abstract class Head
+internal sealed class Head(CudaSession session, HeadTensors tensors, int n, int parts)
 {
     /// <summary>Blocks whose sums one block can add up.</summary>
     public static readonly int MostBlocks = KernelSource.Common["head_blocks"];
 
-    private static readonly int Warps = KernelSource.Common.Block("head_training_f32").Threads / 32;
+    private static readonly int Warps = KernelSource.Common.Block("head").Threads / 32;
 
-    /// <summary>Makes a head for n samples, whose product comes in parts: sums over a share of its inputs each.</summary>
-    protected Head(CudaSession session, HeadTensors tensors, int n, int parts) =>
-        (Session, Tensors, N, Parts) = (session, tensors, n, parts);
-
-    protected CudaSession Session { get; }
-
-    protected HeadTensors Tensors { get; }
-
-    protected int N { get; }
-
-    protected int Parts { get; }
-
-    protected int Blocks => Math.Min((N + Warps - 1) / Warps, Math.Min(Session.Multiprocessors, MostBlocks));
-
-    /// <summary>Makes the head that a network's tensors are for.</summary>
-    public static Head Make(CudaSession session, HeadTensors tensors, int n, int parts) =>
-        tensors.Hidden is { } hidden ? new HiddenHead(session, tensors, hidden, n, parts) : new LogitHead(session, tensors, n, parts);
+    private int Blocks => Math.Min((n + Warps - 1) / Warps, Math.Min(session.Multiprocessors, MostBlocks));
 
     /// <summary>Logits, the epoch's sums, dY, and each block's sums of the gradients of the head's parameters.</summary>
-    public abstract void Training(DeviceTensor state, ulong seed);
+    public void Training(DeviceTensor state, ulong seed) => session.Launch("head", Blocks, Parameters(state) with
+    {
+        Columns = (int)tensors.Gradients.Count,
+        AtWeights = PlaceInGradients(tensors.DW),
+        AtBias = PlaceInGradients(tensors.DBias),
+        Logits = tensors.Logits.Holding((long)n * DigitDataset.Classes, DeviceType.F32),
+        Dy = tensors.DY.Holding((long)n * tensors.Features, session.ActivationType),
+        Partial = tensors.Partial.Holding(Blocks * tensors.Gradients.Count, DeviceType.F32),
+        Outcome = tensors.Outcome.Address,
+        Arrived = tensors.Arrived.Address,
+        Dropout = Dropout.Of(tensors.Hidden?.Dropout, tensors.Hidden?.DropoutIndex ?? 0, seed),
+    });
 
     /// <summary>Logits to where the host, or the caller, will read them.</summary>
-    public abstract void Prediction(DeviceTensor state);
+    public void Prediction(DeviceTensor state) => session.Launch("head", Blocks, Parameters(state));
 
     /// <summary>The gradients of the head's parameters, from the sums that <see cref="Training"/> leaves.</summary>
-    public void AddUp() => ColumnSums.AddUp(Session, Tensors.Partial, Blocks, (int)Tensors.Gradients.Count, Tensors.Gradients);
+    public void AddUp() => ColumnSums.AddUp(session, tensors.Partial, Blocks, (int)tensors.Gradients.Count, tensors.Gradients);
 
-    protected nint Product() => Tensors.Y.Holding((long)Parts * N * Tensors.Features, DeviceType.F32);
+    private HeadParameters Parameters(DeviceTensor state) => new()
+    {
+        State = state.Address,
+        Y = tensors.Y.Holding((long)parts * n * tensors.Features, DeviceType.F32),
+        HiddenBias = tensors.Hidden is null ? 0 : tensors.HiddenBias.Holding(tensors.Features, DeviceType.F32),
+        W = tensors.Hidden is null ? 0 : tensors.W.Holding((long)DigitDataset.Classes * tensors.Features, session.ActivationType),
+        Bias = tensors.Bias.Holding(DigitDataset.Classes, DeviceType.F32),
+        Parts = parts,
+        Features = tensors.Features,
+        Samples = n,
+    };
 
-    protected nint Gradient() => Tensors.DY.Holding((long)N * Tensors.Features, Session.ActivationType);
-
-    protected nint Bias() => Tensors.Bias.Holding(DigitDataset.Classes, DeviceType.F32);
-
-    protected HeadResults Results(DeviceTensor state) => new(
-        state.Address, Tensors.Logits.Holding((long)N * DigitDataset.Classes, DeviceType.F32),
-        Tensors.Partial.Holding(Blocks * Tensors.Gradients.Count, DeviceType.F32), Tensors.Outcome.Address, Tensors.Arrived.Address, N,
-        (int)Tensors.Gradients.Count);
-}
-
-/// <summary>A head that begins with the product of the last hidden layer: its bias, ReLU and dropout, and the whole last layer.</summary>
-internal sealed class HiddenHead(CudaSession session, HeadTensors tensors, DensePlan hidden, int n, int parts)
-    : Head(session, tensors, n, parts)
-{
-    private readonly string _training = "head_training" + session.KernelSuffix, _prediction = "head_prediction" + session.KernelSuffix;
-
-    public override void Training(DeviceTensor state, ulong seed) => Session.Launch(_training, Blocks, new HeadTraining(
-        Results(state), Product(), Parts, HiddenBias(), W(), Bias(), Gradient(), Tensors.Features, PlaceInGradients(Tensors.DW),
-        PlaceInGradients(Tensors.DBias), Dropout.Of(hidden.Dropout, hidden.DropoutIndex, seed)));
-
-    public override void Prediction(DeviceTensor state) => Session.Launch(_prediction, Blocks, new HeadPrediction(
-        state.Address, Product(), Parts, HiddenBias(), W(), Bias(), N, Tensors.Features));
-
-    private int PlaceInGradients(DeviceTensor gradient) => (int)((gradient.Offset - Tensors.Gradients.Offset) / sizeof(float));
-
-    private nint HiddenBias() => Tensors.HiddenBias.Holding(Tensors.Features, DeviceType.F32);
-
-    private nint W() => Tensors.W.Holding((long)DigitDataset.Classes * Tensors.Features, Session.ActivationType);
-}
-
-/// <summary>A head that begins with the product of the last layer: its bias.</summary>
-internal sealed class LogitHead(CudaSession session, HeadTensors tensors, int n, int parts) : Head(session, tensors, n, parts)
-{
-    private readonly string _training = "logit_head_training" + session.KernelSuffix;
-
-    public override void Training(DeviceTensor state, ulong seed) => Session.Launch(_training, Blocks, new LogitHeadTraining(
-        Results(state), Product(), Bias(), Gradient()));
-
-    public override void Prediction(DeviceTensor state) => Session.Launch("logit_head_prediction", Blocks, new LogitHeadPrediction(
-        state.Address, Product(), Bias(), N));
+    private int PlaceInGradients(DeviceTensor gradient) => (int)((gradient.Offset - tensors.Gradients.Offset) / sizeof(float));
 }
 
 /// <summary>The head's parameters and buffers.</summary>
 internal sealed class HeadTensors
 {
-    /// <summary>Features that a warp of the kernel holds in its registers.</summary>
+    /// <summary>Features of a hidden layer that the kernel takes.</summary>
     public static readonly int MostFeatures = KernelSource.Common["head_features"];
 
     /// <summary>Reserves the buffers, with room for so many rows of a layer's product: samples times the parts in which it comes.</summary>
@@ -157,17 +124,7 @@ internal sealed class HeadTensors
     public DeviceTensor Arrived { get; }
 }
 
-/// <summary>Where the training of both heads leaves its results; HeadResults in native/kernels/common/head.cuh.</summary>
-internal readonly record struct HeadResults(
-    nint State, nint Logits, nint Partial, nint Outcome, nint Arrived, int Samples, int Columns);
-
-internal readonly record struct HeadTraining(
-    HeadResults Results, nint Y, int Parts, nint HiddenBias, nint W, nint Bias, nint Dy, int Features, int AtWeights, int AtBias,
-    Dropout Dropout);
-
-internal readonly record struct HeadPrediction(
-    nint State, nint Y, int Parts, nint HiddenBias, nint W, nint Bias, int Samples, int Features);
-
-internal readonly record struct LogitHeadTraining(HeadResults Results, nint Y, nint Bias, nint Dy);
-
-internal readonly record struct LogitHeadPrediction(nint State, nint Y, nint Bias, int Samples);
+/// <summary>Parameters of native/kernels/common/head.cu.</summary>
+internal readonly record struct HeadParameters(
+    nint State, nint Y, nint HiddenBias, nint W, nint Bias, int Parts, int Features, int Samples, int Columns, int AtWeights, int AtBias,
+    nint Logits, nint Dy, nint Partial, nint Outcome, nint Arrived, Dropout Dropout);

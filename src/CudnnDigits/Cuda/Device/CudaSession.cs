@@ -23,7 +23,7 @@ internal sealed class CudaSession : IDisposable
         Stream = new CudaStream(Context.Handles);
         _branch = new CudaStream(Context.Handles);
         (_forked, _joined) = (new CudaEvent(Context.Handles), new CudaEvent(Context.Handles));
-        Kernels = Load(KernelSource.Common);
+        Kernels = Load(KernelSource.Common.With(Switches));
         Overlaps = Context.Gpu.ComputeCapability.Major >= 9 && NativeLibraries.DriverVersion() >= OverlapInGraphs;
         _target = Stream.Value;
     }
@@ -57,8 +57,7 @@ internal sealed class CudaSession : IDisposable
     public KernelModule HopperKernels => _hopperKernels ??= Load(KernelSource.Hopper);
 
     /// <summary>Loaded when first asked for, which must not be while something is captured.</summary>
-    public KernelModule FamilyKernels => _familyKernels ??= Load(
-        KernelSource.Family.With(KernelSource.Switches(Context.Gpu.ComputeCapability, Precision)));
+    public KernelModule FamilyKernels => _familyKernels ??= Load(KernelSource.Family.With(Switches));
 
     /// <summary>Whether a kernel that can may begin before the one before it has ended: on a GPU and by a driver that can.</summary>
     public bool Overlaps { get; set; }
@@ -135,6 +134,8 @@ internal sealed class CudaSession : IDisposable
     }
 
     public void Dispose() => Context.Dispose();
+
+    private string[] Switches => KernelSource.Switches(Context.Gpu.ComputeCapability, Precision);
 
     private KernelModule Load(KernelSource source)
     {

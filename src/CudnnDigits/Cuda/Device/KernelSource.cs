@@ -60,22 +60,23 @@ internal sealed class KernelSource
     public IReadOnlyCollection<string> Kernels => _kernels.Keys;
 
     /// <summary>
-    /// The switches for a GPU and a precision: sm_90 from compute capability 9.0 on, sm_90a on 9.0 alone, and fp32, which makes products
-    /// as accurate as float32 of those in tf32.
+    /// The switches for a GPU and a precision: sm_90 from compute capability 9.0 on, sm_90a on 9.0 alone, fp32, which makes products as
+    /// accurate as float32 of those in tf32, and bf16, with which the common kernels store activations so.
     /// </summary>
     public static string[] Switches(Version computeCapability, Precision precision) =>
     [
         .. computeCapability.Major >= 9 ? ["sm_90"] : Array.Empty<string>(),
         .. computeCapability == new Version(9, 0) ? ["sm_90a"] : Array.Empty<string>(),
-        .. precision == Precision.Fp32 ? ["fp32"] : Array.Empty<string>(),
+        .. precision switch { Precision.Fp32 => ["fp32"], Precision.Bf16 => ["bf16"], _ => Array.Empty<string>() },
     ];
 
-    /// <summary>The same kernels with what these switches choose, for the newest GPU that one of them names.</summary>
+    /// <summary>The same kernels with what these switches choose, for the newest GPU that one of them names which is found.</summary>
     public KernelSource With(params string[] switches)
     {
-        string text = switches.Aggregate(
-            Encoding.ASCII.GetString(Image), (text, name) => text.Replace($"//@{name} ", "", StringComparison.Ordinal));
-        if (switches.LastOrDefault(name => name.StartsWith("sm_", StringComparison.Ordinal)) is { } target)
+        string text = Encoding.ASCII.GetString(Image);
+        string[] found = [.. switches.Where(name => text.Contains($"//@{name} ", StringComparison.Ordinal))];
+        text = found.Aggregate(text, (text, name) => text.Replace($"//@{name} ", "", StringComparison.Ordinal));
+        if (found.LastOrDefault(name => name.StartsWith("sm_", StringComparison.Ordinal)) is { } target)
         {
             text = text.Replace($".version {Version}\n.target {Target}\n", $".version 8.0\n.target {target}\n", StringComparison.Ordinal);
         }

@@ -41,7 +41,7 @@ internal sealed class FusedNetwork : CudaNetwork
     private sealed class Layers(CudaSession session, FusedNetwork net, FusedDense hidden, int batch, ulong seed) : ILayers
     {
         private readonly FusedConvolutions _convs = new(session, net.Tensors, seed, batch);
-        private readonly Head _head = Common.Head.Make(session, net.Head, batch, hidden.Parts);
+        private readonly Head _head = new(session, net.Head, batch, hidden.Parts);
 
         public long WorkspaceBytes => 0;
 

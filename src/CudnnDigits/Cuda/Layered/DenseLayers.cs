@@ -90,7 +90,7 @@ internal sealed class DenseLayers
             new Activation(session, n, new Shape(t.Plan.Linear.OutFeatures, 1, 1), Dropout.Of(t.Plan.Dropout, t.Plan.DropoutIndex, seed)),
             t))];
         _last = product(chain.Last, true);
-        _head = Head.Make(session, chain.Head, n, _last.Parts);
+        _head = new Head(session, chain.Head, n, _last.Parts);
     }
 
     /// <summary>From the features to the logits, and in training to the gradient of the last product.</summary>
