@@ -61,7 +61,9 @@ public class TileShapeTests
                 Assert.Equal(0, shape.Fragments % 2); // which are in two fragments
                 Assert.True(shape.WidthOfBlock == 64 || shape.WidthOfBlock == 32);
                 Assert.Equal(2, shape.Plane % 8); // eight neighbours of two planes lie in different banks
-                Assert.InRange(shape.SharedBytes, (4 * shape.Plane * 16) + (2 * shape.Side * 32 * shape.WidthOfBlock), TwoBlocks);
+                Assert.InRange(shape.SharedBytes, (4 * shape.Plane * 16) + (shape.Ring * shape.Side * 32 * shape.WidthOfBlock), TwoBlocks);
+                int stages = (shape.Channels * elementBytes + 63) / 64 * 2 * shape.Side;
+                Assert.True(shape.Ring == stages || shape.Ring == (shape.Side > 3 ? 2 : 3));
             }
 
             if (below is not null)

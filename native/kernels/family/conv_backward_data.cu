@@ -114,10 +114,10 @@ static_assert(units_of_chunk == conv_warps, "each warp has a plane of scratch");
 template <class Mode, int Groups> DEVICE_INLINE void conv_backward_data(const TileBackwardData &p) {
     GradientInput<Mode> input{p.layer};
     const unsigned plane = p.shape.plane_bytes();
-    MaskedOutput<Mode, Groups> output{p,
-                                      {p.first, dynamic_shared_memory, plane,
-                                       dynamic_shared_memory + units_of_chunk * plane + p.shape.ring_slots() * p.shape.side * piece_bytes},
-                                      {}};
+    MaskedOutput<Mode, Groups> output{
+        p,
+        {p.first, dynamic_shared_memory, plane, dynamic_shared_memory + units_of_chunk * plane + p.shape.ring * p.shape.side * piece_bytes},
+        {}};
     convolve<Mode, Groups>(p.shape, p.turned, input, output);
 }
 

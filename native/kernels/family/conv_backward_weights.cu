@@ -169,7 +169,7 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const TileBackwar
     // dY as it lies in the tall image of the input, each pixel where its window begins.
     TallRows of_dy = {c.samples, c.out_height, c.out_width, c.outs, 0, 0, c.pitch(), c.plane, c.by_across(), c.by_period(), 0, c.rows};
     TallRows of_input = {c.samples, c.height, c.width,      c.channels,    c.padding, c.padding,
-                         c.pitch(), c.plane,  c.by_width(), c.by_period(), 0,         c.slots};
+                         c.pitch(), c.plane,  c.by_pairs(), c.by_period(), 0,         c.slots};
     const int outs = smaller(c.outs - first_out, outs_of_block), fragments = (outs + 15) / 16,
               out_units = outs <= 32 ? Gradient::out_units / 2 : Gradient::out_units;
     Gradient gradient(c, first_tap);

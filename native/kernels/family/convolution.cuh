@@ -14,35 +14,45 @@ template <class Mode> constexpr int chunk_channels = units_of_chunk * Mode::of_u
 constexpr unsigned piece_bytes = 1024;
 PUBLISH(piece_bytes_of_weights, piece_bytes)
 
-// The stages of a block's outputs again and again, some of them on the way. In the ring, the groups of outputs of a piece follow each
-// other.
+// The stages of a block's outputs again and again, some of them on the way; or all of them, where the ring has room: then they stay. In the
+// ring, the groups of outputs of a piece follow each other.
 template <int Groups> struct WeightStream {
     const unsigned char *const first, *from; // what the thread copies of a stage: of the first one, of the next to be asked for
     const unsigned ring, stage_bytes;
     const int stages, slots;
-    int next = 0, slot = 0; // the number of the next, and into which part of the ring it goes
+    const bool stay;
+    int next = 0, slot = 0; // the number of the next, and into which part of the ring it goes; where they stay, which is taken next
 
     DEVICE_INLINE WeightStream(const Convolution &c, const void *weights, int chunks, unsigned memory)
         : first(static_cast<const unsigned char *>(weights) + threadIdx.x % (128 / Groups) * 16 +
                 ((long long)blockIdx.y * Groups + threadIdx.x / (128 / Groups)) * (chunks * 2) * (c.side * c.side * (int)piece_bytes)),
-          from(first), ring(memory), stage_bytes((unsigned)c.side * piece_bytes), stages(chunks * 2 * c.side), slots(c.ring_slots()) {
+          from(first), ring(memory), stage_bytes((unsigned)c.side * piece_bytes), stages(chunks * 2 * c.side), slots(c.ring),
+          stay(slots == stages) {
 #pragma unroll 1
-        for (int i = 1; i < slots; ++i) {
+        for (int i = stay ? 0 : 1; i < slots; ++i) {
             ask();
         }
     }
 
-    // Where the next stage is, by all threads. The last one is no longer needed.
-    DEVICE_INLINE unsigned take() {
-        if (slots > 2) {
-            wait_for_copies<1>();
-        } else {
-            wait_for_copies<0>();
+    // Where the next stage is, by all threads. The last one is no longer needed. After threads wrote what is multiplied, there is a
+    // barrier.
+    DEVICE_INLINE unsigned take(bool wrote) {
+        if (!stay || wrote) {
+            if (slots == 3) {
+                wait_for_copies<1>();
+            } else {
+                wait_for_copies<0>();
+            }
+            let_products_see_writes();
+            __syncthreads();
         }
-        let_products_see_writes();
-        __syncthreads();
-        const unsigned taken = place(slot + 1 == slots ? 0 : slot + 1);
-        ask();
+        const int following = slot + 1 == slots ? 0 : slot + 1;
+        const unsigned taken = place(stay ? slot : following);
+        if (stay) {
+            slot = following;
+        } else {
+            ask();
+        }
         return taken;
     }
 
@@ -192,7 +202,7 @@ DEVICE_INLINE void convolve(const Convolution &c, const void *weights, Input &in
         const TileRows rows(c, tile);
         const TileColumns columns(c, rows);
         const TallRows read = {c.samples, c.height, c.width,      c.channels,    c.padding,       c.padding,
-                               c.pitch(), c.plane,  c.by_width(), c.by_period(), rows.first_slot, rows.slots};
+                               c.pitch(), c.plane,  c.by_pairs(), c.by_period(), rows.first_slot, rows.slots};
         Sums<Groups> sums = {};
         int chunk = 0;
         do {
@@ -204,7 +214,7 @@ DEVICE_INLINE void convolve(const Convolution &c, const void *weights, Input &in
             const int steps = c.channels - chunk * chunk_channels<Mode> > chunk_channels<Mode> / 2 ? 2 : 1;
 #pragma unroll 1
             for (int stage = 0; stage < 2 * side; ++stage) {
-                unsigned piece = stream.take();
+                unsigned piece = stream.take(stage == 0);
                 if (stage % 2 < steps) {
                     const unsigned seen = first_byte + lane() / 16 * plane + stage % 2 * 2 * plane + stage / 2 * 16;
                     unsigned next[most_pairs];

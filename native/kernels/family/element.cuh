@@ -18,6 +18,9 @@
 // Sixteen bytes.
 struct alignas(16) Unit {
     unsigned w[4];
+
+    // Zeros where it is not.
+    DEVICE_INLINE Unit where(bool is) const { return {{is ? w[0] : 0, is ? w[1] : 0, is ? w[2] : 0, is ? w[3] : 0}}; }
 };
 
 DEVICE_INLINE Unit load_unit(const void *from) { return *reinterpret_cast<const Unit *>(from); }

@@ -24,10 +24,10 @@ template <class Mode> struct WindowTile {
 
     DEVICE_INLINE void fill(const Convolution &c, const void *x, const TileRows &read) const {
         const TallRows rows = {c.samples,    c.height,      c.width,         1,         c.padding, c.padding, c.pitch(), 0,
-                               c.by_width(), c.by_period(), read.first_slot, read.slots};
-        PixelWalk walk(rows, sizeof(Element), (int)threadIdx.x, conv_threads);
+                               c.by_pairs(), c.by_period(), read.first_slot, read.slots};
+        PairWalk walk(rows, sizeof(Element), (int)threadIdx.x, conv_threads);
         const Element *images = static_cast<const Element *>(x) + (long long)walk.first_image * (c.height * c.width);
-        walk.template all<4>(
+        walk.template all<2>(
             true, [&](int from) { return *reinterpret_cast<const Element *>(reinterpret_cast<const unsigned char *>(images) + from); },
             [&](unsigned place, bool is_there, const Element &value) {
                 tile[place / 16 + c.padding] = is_there ? rounded(value) : Element{};

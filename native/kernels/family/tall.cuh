@@ -36,18 +36,17 @@ struct Convolution {
     int slots, plane;                // rows of the tall image, and positions, for which a block has room
     int fragments;                   // sixteens of pixels of a warp
     int width_of_block;              // outputs of a block: 32 or 64
+    int ring;                        // stages of weights for which it has room: 2, 3, or all
     unsigned width_factor, period_factor, across_factor, down_factor; // of divisors
 
     DEVICE_INLINE int period() const { return height + padding; }
     DEVICE_INLINE int pitch() const { return width + padding; }
     DEVICE_INLINE int taps() const { return side * side; }
-    DEVICE_INLINE Divisor by_width() const { return {width, width_factor}; }
+    DEVICE_INLINE Divisor by_pairs() const { return {(width + 1) / 2, width_factor}; } // of columns of the input
     DEVICE_INLINE Divisor by_period() const { return {period(), period_factor}; }
     // Columns of an image, or pairs of them, and rows, or pairs of them. Those of odd sizes reach beyond it.
     DEVICE_INLINE Divisor by_across() const { return {(out_width + pools) >> pools, across_factor}; }
     DEVICE_INLINE Divisor by_down() const { return {(out_height + pairs) >> pairs, down_factor}; }
-    // Stages of weights in shared memory: a column of a window of 5 is long enough to wait for the next.
-    DEVICE_INLINE int ring_slots() const { return side > 3 ? 2 : 3; }
     DEVICE_INLINE unsigned plane_bytes() const { return (unsigned)plane * 16; }
 };
 
@@ -55,7 +54,7 @@ struct Convolution {
 // position of a row.
 struct TallRows {
     int samples, height, width, channels, above, left, pitch, plane;
-    Divisor by_width, by_period;
+    Divisor by_pairs, by_period; // pairs of columns, and rows from one image to the next
     int first_slot, slots;
 
     // Bytes of a plane from the first pixel of these rows to the end of so many slots.
@@ -63,61 +62,45 @@ struct TallRows {
     DEVICE_INLINE int existing_slots() const { return smaller(slots, samples * by_period.divisor - first_slot); }
 };
 
-// How far it is, in bytes of something, to the next column, row and image.
-struct Distances {
-    int column, row, image;
-};
-
-// The way of a thread through images of rows of columns, some columns at a time: no division once it has begun.
+// The way of a thread through rows, image after image, some rows at a time and always in the same columns: no division once it has begun.
+// Threads stand beside each other in as many rows as they fill.
 struct Walk {
-    Divisor by_width, by_height;
-    int right, down, images; // a step
+    const Divisor by_period; // rows from one image to the next
+    const int columns, lanes;
+    int rows_at_once, column, first_row, row; // the first column of the thread, the row it begins with, and where it is in an image
 
-    DEVICE_INLINE Walk(const Divisor &width, const Divisor &height, int step)
-        : by_width{here(width.divisor), width.factor}, by_height{here(height.divisor), height.factor} {
-        const int rows = by_width.quotient(step);
-        right = step - rows * by_width.divisor, images = by_height.quotient(rows), down = rows - images * by_height.divisor;
+    DEVICE_INLINE Walk(const Divisor &by_columns, const Divisor &by_period, int lane, int lanes)
+        : by_period(by_period), columns(by_columns.divisor), lanes(lanes) {
+        const int beside = by_columns.quotient(lanes);
+        rows_at_once = beside == 0 ? 1 : smaller(beside, by_period.divisor);
+        first_row = by_columns.quotient(lane);
+        column = first_row < rows_at_once ? lane - first_row * columns : columns;
     }
 
-    struct Place {
-        int image, row, column;
-
-        DEVICE_INLINE int bytes(const Distances &to) const { return image * to.image + row * to.row + column * to.column; }
-    };
-
-    // After so many columns in so many rows.
-    DEVICE_INLINE Place begin(int rows, int columns) const {
-        const int further = by_width.quotient(columns), row = rows + further, image = by_height.quotient(row);
-        return {image, row - image * by_height.divisor, columns - further * by_width.divisor};
+    // At a row, of which it returns the image.
+    DEVICE_INLINE int begin(int first) {
+        const int image = by_period.quotient(first + first_row);
+        row = first + first_row - image * by_period.divisor;
+        return image;
     }
 
-    // What a step adds: always, where a row ends, where an image ends.
-    struct Stride {
-        int step, end_of_row, end_of_image;
-    };
-
-    DEVICE_INLINE Stride stride(const Distances &to) const {
-        return {Place{images, down, right}.bytes(to), to.row - by_width.divisor * to.column, to.image - by_height.divisor * to.row};
+    // Whether an image ended.
+    DEVICE_INLINE bool next() {
+        row += rows_at_once;
+        const bool ended = row >= by_period.divisor;
+        row -= ended ? by_period.divisor : 0;
+        return ended;
     }
 
-    struct Ends {
-        bool of_row, of_image;
+    // Bytes of something where rows and images are so far from each other: where the walk is, in an image, and a step.
+    struct Bytes {
+        int at, step, end_of_image;
 
-        DEVICE_INLINE void add(int &at, const Stride &stride) const {
-            at += of_row ? stride.step + stride.end_of_row : stride.step;
-            at += of_image ? stride.end_of_image : 0;
-        }
+        DEVICE_INLINE void next(bool ended) { at += ended ? step + end_of_image : step; }
     };
 
-    DEVICE_INLINE Ends next(int &row, int &column) const {
-        Ends ends;
-        column += right;
-        ends.of_row = column >= by_width.divisor;
-        column -= ends.of_row ? by_width.divisor : 0;
-        row += ends.of_row ? down + 1 : down;
-        ends.of_image = row >= by_height.divisor;
-        row -= ends.of_image ? by_height.divisor : 0;
-        return ends;
+    DEVICE_INLINE Bytes bytes(int image, int of_row, int of_image) const {
+        return {image * of_image + row * of_row, rows_at_once * of_row, of_image - by_period.divisor * of_row};
     }
 };
 

@@ -7,7 +7,7 @@ internal readonly record struct PreviousLayer(nint Y, Affine Affine, float KeepS
 
 /// <summary>A layer on the way back; in fill.cuh.</summary>
 internal readonly record struct GradientLayer(
-    nint Y, nint Du, Affine Affine, uint Pools, uint PairWidthFactor, uint PairsFactor);
+    nint Y, nint Du, Affine Affine, uint Pools, uint PairsFactor);
 
 internal readonly record struct TileForward(
     TileShape Shape, PreviousLayer Before, nint W, nint Y, nint Pooled, nint Gamma, ChannelNorm Norm);

@@ -9,8 +9,8 @@ namespace CudnnDigits.Cuda.Fused;
 /// </summary>
 internal readonly record struct TileShape(
     int Samples, int Height, int Width, int Channels, int OutHeight, int OutWidth, int Outs, int Side, int Padding, int Pools, int Pairs,
-    int Rows, int Tiles, int Slots, int Plane, int Fragments, int WidthOfBlock, uint WidthFactor, uint PeriodFactor, uint AcrossFactor,
-    uint DownFactor)
+    int Rows, int Tiles, int Slots, int Plane, int Fragments, int WidthOfBlock, int Ring, uint WidthFactor, uint PeriodFactor,
+    uint AcrossFactor, uint DownFactor)
 {
     /// <summary>
     /// Two blocks of so much dynamic shared memory fit a multiprocessor of any GPU since Ampere: it has 100 KiB, of which the driver takes
@@ -40,7 +40,7 @@ internal readonly record struct TileShape(
     private int Down => (OutHeight + Pairs) >> Pairs;
 
     /// <summary>Bytes of weights in shared memory.</summary>
-    private int RingBytes => (Side > 3 ? 2 : 3) * Side * PieceBytes * (WidthOfBlock / 32);
+    private int RingBytes => Ring * Side * PieceBytes * (WidthOfBlock / 32);
 
     /// <summary>Elements of the first layer's input: WindowTile in native/kernels/family/first_layer.cuh.</summary>
     private int Windows => Slots * Pitch + Padding + (Side - 1) * Pitch + Side;
@@ -118,8 +118,8 @@ internal readonly record struct TileShape(
     public int FirstBytes(int elementBytes) => FirstSums(Side) * sizeof(float) + Windows * elementBytes;
 
     private static TileShape Of(Shape input, Shape output, int side, int padding, int samples, int pools = 0, int pairs = 0) => new(
-        samples, input.H, input.W, input.C, output.H, output.W, output.C, side, padding, pools, pairs, 0, 0, 0, 0, 0, 0,
-        Factor(input.W), Factor(input.H + padding), Factor((output.W + pools) >> pools), Factor((output.H + pairs) >> pairs));
+        samples, input.H, input.W, input.C, output.H, output.W, output.C, side, padding, pools, pairs, 0, 0, 0, 0, 0, 0, 0,
+        Factor((input.W + 1) / 2), Factor(input.H + padding), Factor((output.W + pools) >> pools), Factor((output.H + pairs) >> pairs));
 
     /// <summary>By which a kernel multiplies to divide; Divisor in tall.cuh.</summary>
     public static uint Factor(int divisor) => divisor == 1 ? 0 : uint.MaxValue / (uint)divisor + 1;
@@ -157,8 +157,9 @@ internal readonly record struct TileShape(
 
         return best.Shape;
 
-        // Where the layer below is the first: its input and sums, and scratch of each warp, for du of its pixels, and sums in the same place,
-        // or behind where du is read twice.
+        // With all weights in shared memory, or with what is multiplied next; a column of a window of 5 is long enough to wait for one. Where
+        // the layer below is the first: with its input and sums, and scratch of each warp, for du of its pixels, and sums in the same
+        // place, or behind where du is read twice.
         bool Fits(int rows, ref TileShape candidate)
         {
             int behind = 0;
@@ -169,6 +170,12 @@ internal readonly record struct TileShape(
                 int scratch = first.Conv.Kernel == 3 ? Math.Max(ofDu, FirstScratchBytes) : ofDu + FirstScratchBytes;
                 candidate = candidate with { Plane = Math.Max(candidate.Plane, PlaneOf(scratch / Unit, 2)) };
                 behind = FirstBelow(first, shape.Samples, candidate.Rows).FirstBytes(elementBytes);
+            }
+
+            candidate = candidate with { Ring = chunks * 2 * shape.Side };
+            if (candidate.SharedBytes + behind > Half)
+            {
+                candidate = candidate with { Ring = shape.Side > 3 ? 2 : 3 };
             }
 
             return candidate.SharedBytes + behind <= Half;
@@ -190,7 +197,7 @@ internal readonly record struct TileShape(
     /// <summary>Tiles of as many rows of the tall image as fit, but of no more than there are.</summary>
     private static TileShape TallRows(ConvPlan plan, int samples, int elementBytes, Func<int, int, bool> fits)
     {
-        TileShape shape = Of(plan.Input, plan.Conv.Infer(plan.Input), plan.Conv.Kernel, plan.Conv.Padding, samples);
+        TileShape shape = Of(plan.Input, plan.Conv.Infer(plan.Input), plan.Conv.Kernel, plan.Conv.Padding, samples, 1); // dY by pairs
         int all = samples * shape.Period, rows = 1, side = shape.Side, pitch = shape.Pitch;
         while (rows < all && fits(rows + 1, Plane(rows + 1)))
         {

@@ -91,9 +91,8 @@ internal sealed class TileLayer
         : new Affine(0, _bias.Address, 0, 0);
 
     /// <summary>The layer on the way back.</summary>
-    public GradientLayer Gradient => new(
-        Y.Address, Du.Address, Affine, Plan.Pool is null ? 0u : 1, TileShape.Factor((Output.W + 1) / 2),
-        TileShape.Factor((Output.H + 1) / 2));
+    public GradientLayer Gradient =>
+        new(Y.Address, Du.Address, Affine, Plan.Pool is null ? 0u : 1, TileShape.Factor((Output.H + 1) / 2));
 
     /// <summary>The end of the kernel that makes y; a layer with a bias needs no sums of it.</summary>
     public ChannelNorm Statistics(TileBuffers buffers, int n) => HasNorm ? Gradients(buffers, n) : default;
