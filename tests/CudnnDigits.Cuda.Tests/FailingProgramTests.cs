@@ -20,7 +20,7 @@ public sealed class FailingProgramTests : TestsWithFolder
 
     [Theory]
     [InlineData("evaluate", "cuGraphInstantiateWithFlags:1:700")]
-    [InlineData("evaluate", "gather_images_bf16:2:719")]
+    [InlineData("evaluate", "gather_images:2:719")]
     [InlineData("predict", "cudnnGetConvolutionForwardWorkspaceSize:2:5000")]
     [InlineData("predict", "cuMemcpyDtoHAsync_v2:1:2")]
     [InlineData("bench", "cudnnGetBatchNormalizationTrainingExReserveSpaceSize:1:2000")]

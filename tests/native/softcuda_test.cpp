@@ -230,11 +230,11 @@ int main(int argc, char **) {
     const std::string ptx = read_ptx();
     expect(cuModuleLoadDataEx(&module, ptx.c_str(), 0, nullptr, nullptr) == 0, "the PTX is read");
     expect(cuModuleGetFunction(&function, module, "no_such_kernel") != 0, "a kernel that is not there is not found");
-    expect(cuModuleGetFunction(&function, module, "column_sums_f32") == 0, "one that is there is");
+    expect(cuModuleGetFunction(&function, module, "column_sums") == 0, "one that is there is");
     struct { // ColumnSums of activation.cu
         uint64_t x, sums;
-        int rows, channels;
-    } sums = {memory, output, 5, 5};
+        int rows, channels, narrow;
+    } sums = {memory, output, 5, 5, 0};
     void *parameters[] = {&sums};
     LaunchAttribute overlapped = {6, 0, 1, {}};
     const auto launch = [&](unsigned warps, unsigned shared, unsigned attributes = 0) {

@@ -26,11 +26,6 @@ template <typename T> DEVICE_INLINE T *device_pointer(unsigned long long address
 // src/CudnnDigits/Cuda has the same fields in the same order.
 #define KERNEL(...) extern "C" __global__ void __launch_bounds__(__VA_ARGS__)
 
-// A kernel for each type that activations have, from the device function of its name.
-#define KERNELS(name, Parameters, ...)                                                                                                     \
-    KERNEL(__VA_ARGS__) name##_f32(Parameters<float> p) { name(p); }                                                                       \
-    KERNEL(__VA_ARGS__) name##_bf16(Parameters<bfloat16> p) { name(p); }
-
 // A number that the host needs to launch kernels: src/CudnnDigits/Cuda/Device/KernelSource.cs reads it from the PTX.
 #define PUBLISH(name, ...)                                                                                                                 \
     extern "C" {                                                                                                                           \

@@ -1,16 +1,17 @@
 // The first kernel of a step: over a dataset, or over images of a caller, uint8 or f32. One block per sample.
 #include "gather_augment.cuh"
 #include "last_block.cuh"
+#include "stored.cuh"
 
-template <typename T> struct GatherSamples {
+struct GatherSamples {
     StepState *state;
-    T *x;
+    void *x;
     Gathering gathering;
 };
 
-template <typename T> struct GatherImages {
+struct GatherImages {
     const StepState *state;
-    T *x;
+    void *x;
 };
 
 struct BeginImageStep {
@@ -24,28 +25,26 @@ struct BeginImageStep {
 
 constexpr int pixels = Picture::side * Picture::side;
 
-DEVICE_INLINE float pixel_value(float pixel) { return pixel; }
-DEVICE_INLINE float pixel_value(unsigned char pixel) { return (float)pixel / 255.0f; }
-
-// For a prediction, pixels as they are.
-template <typename T, typename Pixel> DEVICE_INLINE void copy_image(const Pixel *image, T *to) {
+// For a prediction, pixels of an image as they are, from its first one's address on: uint8 or f32.
+DEVICE_INLINE void copy_image(unsigned long long image, bool is_float, void *x, bool bf16) {
     for (int i = (int)threadIdx.x; i < pixels; i += (int)blockDim.x) {
-        to[i] = from_float<T>(pixel_value(image[i]));
+        const float pixel = is_float ? device_pointer<const float>(image)[i] : device_pointer<const unsigned char>(image)[i] / 255.0f;
+        store(x, (long long)blockIdx.x * pixels + i, pixel, bf16);
     }
 }
 
-template <typename T> DEVICE_INLINE void gather_augment(const GatherSamples<T> &p) {
+KERNEL(128) gather_augment(GatherSamples p) {
+    const bool bf16 = is_bf16();
     __shared__ float memory[Picture::elements];
     const Picture picture{memory};
-    T *to = p.x + (long long)blockIdx.x * pixels;
     if (p.gathering.trains) {
         picture.clear();
         __syncthreads();
-        gather_augment(p.state, (int)blockIdx.x, p.gathering, picture,
-                       [&](int h, int w, float value) { to[h * Picture::side + w] = from_float<T>(value); });
+        augment(p.state, (int)blockIdx.x, p.gathering, picture,
+                [&](int h, int w, float value) { store(p.x, (long long)blockIdx.x * pixels + h * Picture::side + w, value, bf16); });
     } else {
         const int row = dataset_row(p.state, p.state->next, (int)blockIdx.x);
-        copy_image(device_pointer<const unsigned char>(p.state->pixels) + (long long)row * pixels, to);
+        copy_image(p.state->pixels + (unsigned long long)row * pixels, false, p.x, bf16);
     }
     if (is_last_block(&p.state->arrived) && threadIdx.x == 0) {
         move_on(p.state, (int)gridDim.x, p.gathering);
@@ -53,19 +52,12 @@ template <typename T> DEVICE_INLINE void gather_augment(const GatherSamples<T> &
 }
 
 // Where the step has more samples than there are images, the last image again.
-template <typename T> DEVICE_INLINE void gather_images(const GatherImages<T> &p) {
+KERNEL(128) gather_images(GatherImages p) {
     const unsigned n = blockIdx.x, last = p.state->rows - 1;
-    const long long at = (long long)(n < last ? n : last) * p.state->stride;
-    T *to = p.x + (long long)n * pixels;
-    if (p.state->float_pixels) {
-        copy_image(device_pointer<const float>(p.state->pixels) + at, to);
-    } else {
-        copy_image(device_pointer<const unsigned char>(p.state->pixels) + at, to);
-    }
+    const bool is_float = p.state->float_pixels;
+    const unsigned long long at = (unsigned long long)(n < last ? n : last) * (unsigned long long)p.state->stride;
+    copy_image(p.state->pixels + (is_float ? sizeof(float) * at : at), is_float, p.x, is_bf16());
 }
-
-KERNELS(gather_augment, GatherSamples, 128)
-KERNELS(gather_images, GatherImages, 128)
 
 // A step over images that are not a dataset: (rows, 28, 28) of uint8 or f32 wherever the caller has them. What the step reads comes as
 // parameters, which a launch copies, so that the host need not wait before it describes the next.

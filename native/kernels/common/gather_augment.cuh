@@ -68,8 +68,7 @@ constexpr unsigned augmentation_purpose = 4;
 DEVICE_INLINE float signed_uniform(unsigned word) { return 2 * philox_uniform(word) - 1; }
 
 // Where nothing is to be rotated, shifted or zoomed, the map leaves every pixel as it is, to the bit.
-DEVICE_INLINE AffineMap draw_map(const Gathering &gathering, unsigned row, unsigned epoch) {
-    const PhiloxBlock words = philox_block(gathering.seed, 0, row, epoch, augmentation_purpose);
+DEVICE_INLINE AffineMap affine_map(const Gathering &gathering, const PhiloxBlock &words) {
     float sine, cosine;
     sin_cos(signed_uniform(words.x) * gathering.rotate_radians, &sine, &cosine);
     const float scale = 1 / (1 + signed_uniform(words.w) * gathering.zoom);
@@ -86,16 +85,13 @@ struct ElasticGrid {
 
     float *data;
 
-    // By the first threads of a block, four displacements each. Block 0 of the words is the affine map's.
-    DEVICE_INLINE void draw(const Gathering &gathering, unsigned row, unsigned epoch) const {
-        if (threadIdx.x < blocks) {
-            const PhiloxBlock words = philox_block(gathering.seed, threadIdx.x + 1, row, epoch, augmentation_purpose);
-            float *to = data + 4 * threadIdx.x;
-            to[0] = signed_uniform(words.x) * gathering.elastic;
-            to[1] = signed_uniform(words.y) * gathering.elastic;
-            to[2] = signed_uniform(words.z) * gathering.elastic;
-            to[3] = signed_uniform(words.w) * gathering.elastic;
-        }
+    // Four displacements.
+    DEVICE_INLINE void set(unsigned block, const Gathering &gathering, const PhiloxBlock &words) const {
+        float *to = data + 4 * block;
+        to[0] = signed_uniform(words.x) * gathering.elastic;
+        to[1] = signed_uniform(words.y) * gathering.elastic;
+        to[2] = signed_uniform(words.z) * gathering.elastic;
+        to[3] = signed_uniform(words.w) * gathering.elastic;
     }
 
     // Weights of the four knots about a pixel, the first of which is returned; it may be -1.
@@ -132,17 +128,20 @@ struct ElasticGrid {
 // Sample n of the step that begins, by all threads of a block: each pixel of the input is given to put(i, value). Between clearing the
 // picture and this lies a barrier, and so it does between this and the next time.
 template <class Put>
-DEVICE_INLINE void gather_augment(const StepState *state, int n, const Gathering &gathering, const Picture &picture, const Put &put) {
+DEVICE_INLINE void augment(const StepState *state, int n, const Gathering &gathering, const Picture &picture, const Put &put) {
     __shared__ AffineMap map;
     __shared__ float knots[ElasticGrid::elements];
     const ElasticGrid grid{knots};
     const int row = dataset_row(state, state->next, n);
     picture.fill(device_pointer<const unsigned char>(state->pixels) + (long long)row * (Picture::side * Picture::side));
-    if (threadIdx.x == blockDim.x - 1) { // has the least to fill
-        map = draw_map(gathering, (unsigned)row, state->epoch);
-    }
-    if (gathering.elastic > 0) {
-        grid.draw(gathering, (unsigned)row, state->epoch);
+    const unsigned block = blockDim.x - 1 - threadIdx.x; // of words, by the last threads, which have the least to fill
+    if (block <= (gathering.elastic > 0 ? ElasticGrid::blocks : 0)) {
+        const PhiloxBlock words = philox_block(gathering.seed, block, (unsigned)row, state->epoch, augmentation_purpose);
+        if (block == 0) {
+            map = affine_map(gathering, words);
+        } else {
+            grid.set(block - 1, gathering, words);
+        }
     }
     __syncthreads();
     const int w = (int)threadIdx.x % 32; // a warp makes a row: its neighbours lie in different banks

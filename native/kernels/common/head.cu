@@ -41,7 +41,7 @@ DEVICE_INLINE void load_features(const float *row, int features, float (&to)[of_
     }
 }
 
-DEVICE_INLINE Four<float> load_four(const float (&row)[most_features], int q) {
+DEVICE_INLINE Four<float> four_at(const float (&row)[most_features], int q) {
     return *reinterpret_cast<const Four<float> *>(row + four_of(q));
 }
 
@@ -175,10 +175,10 @@ PUBLISH(head_features, most_features)
 PUBLISH(head_blocks, head_threads) // one block adds up what so many leave
 
 // At most head_blocks blocks. Where a thread stands for a feature, and not for a lane of a warp, that is k.
-KERNEL(256) head(HeadParameters p) {
+KERNEL(256, 1) head(HeadParameters p) {
     alignas(16) __shared__ float weights[classes][most_features], active[head_warps][most_features], gradients[head_warps][most_features];
     alignas(16) __shared__ float of_logits[head_warps][12];
-    const bool hidden = p.hidden_bias, trains = p.dy;
+    const bool hidden = p.hidden_bias, trains = p.dy, bf16 = is_bf16();
     const int k = (int)threadIdx.x, feature = smaller(k, p.features - 1);
     const StepState *state = p.state;
     const int *order = device_pointer<const int>(state->order);
@@ -191,7 +191,7 @@ KERNEL(256) head(HeadParameters p) {
 
     float w[classes]; // of a feature: on their way while the first sample is loaded
     if (!hidden) {
-    } else if (is_bf16()) {
+    } else if (bf16) {
 #pragma unroll
         for (int c = 0; c < classes; ++c) {
             w[c] = to_float(static_cast<const bfloat16 *>(p.w)[c * p.features + feature]);
@@ -243,7 +243,7 @@ KERNEL(256) head(HeadParameters p) {
                     sums[c] = lane() == c ? bias : 0.0f;
 #pragma unroll
                     for (int e = 0; e < of_lane; ++e) {
-                        sums[c] = fused_multiply_add(z[e], load_four(weights[c], e / 4).v[e % 4], sums[c]);
+                        sums[c] = fused_multiply_add(z[e], four_at(weights[c], e / 4).v[e % 4], sums[c]);
                     }
                 }
                 own = sum_over_lanes(sums);
@@ -265,7 +265,7 @@ KERNEL(256) head(HeadParameters p) {
                         const float d = shuffle_from(of_logit, c);
 #pragma unroll
                         for (int e = 0; e < of_lane; ++e) {
-                            dz[e] = fused_multiply_add(d, load_four(weights[c], e / 4).v[e % 4], dz[e]);
+                            dz[e] = fused_multiply_add(d, four_at(weights[c], e / 4).v[e % 4], dz[e]);
                         }
                     }
 #pragma unroll
@@ -299,7 +299,7 @@ KERNEL(256) head(HeadParameters p) {
                 sum_of_weights[c] = fused_multiply_add(of_logits[i][c], z_of_feature, sum_of_weights[c]);
             }
             if (k < p.features) {
-                store(p.dy, (long long)(first + i) * p.features + k, gradient);
+                store(p.dy, (long long)(first + i) * p.features + k, gradient, bf16);
             }
         }
     }

@@ -16,11 +16,8 @@ DEVICE_INLINE float to_float(bfloat16 x) { return bits_float((unsigned)x.bits <<
 template <typename T> DEVICE_INLINE T from_float(float x);
 template <> DEVICE_INLINE float from_float<float>(float x) { return x; }
 template <> DEVICE_INLINE bfloat16 from_float<bfloat16>(float x) {
-    const unsigned u = float_bits(x);
-    if ((u & 0x7FFFFFFFu) > 0x7F800000u) {
-        return {(unsigned short)((u >> 16) | 0x40u)}; // NaN stays NaN
-    }
-    return {(unsigned short)((u + 0x7FFFu + ((u >> 16) & 1u)) >> 16)}; // to nearest, ties to even
+    const unsigned u = float_bits(x), rounded = u + 0x7FFFu + ((u >> 16) & 1u); // to nearest, ties to even
+    return {(unsigned short)((x != x ? u | 0x400000u : rounded) >> 16)}; // NaN stays NaN
 }
 
 // Four neighbours at a time, as one load or store of 16 or 8 bytes.

@@ -33,7 +33,7 @@ KERNEL(256, 4) gather_window_moments(GatherWindowMoments p) {
     __syncthreads();
     for (int n = (int)blockIdx.x; n < p.samples; n += (int)gridDim.x) {
         bfloat16 *to = p.x + (long long)n * 784;
-        gather_augment(p.state, n, p.gathering, picture, [&](int h, int w, float value) {
+        augment(p.state, n, p.gathering, picture, [&](int h, int w, float value) {
             const bfloat16 rounded = from_float<bfloat16>(value);
             to[h * 28 + w] = rounded;
             image.set(h, w, rounded);

@@ -1,28 +1,30 @@
 // Bias, ReLU and dropout in one pass, forward and backward. Activations are (samples, size), channels last.
 #include "../common/dropout.cuh"
+#include "../common/stored.cuh"
 #include "../common/warp.cuh"
 
-template <typename T> struct ActivationForward {
+struct ActivationForward {
     const StepState *state;
-    const T *y;
+    const void *y;
     const float *bias;
-    T *z;
+    void *z;
     int samples, size, channels;
     Dropout dropout;
 };
 
-template <typename T> struct ActivationBackward {
-    const T *z;
-    T *dz;
+struct ActivationBackward {
+    const void *z;
+    void *dz;
     float *sums;
     int rows, channels;
     float keep_scale;
 };
 
-template <typename T> struct ColumnSums {
+struct ColumnSums {
     const float *x;
-    T *sums;
+    void *sums;
     int rows, channels;
+    unsigned narrow; // whether the sums are bfloat16, not float32
 };
 
 constexpr int lanes = 32, groups = 8; // a block of column sums: 32 channels × 8 groups of rows; a warp is a group
@@ -39,55 +41,59 @@ template <typename Sum> DEVICE_INLINE Sum sum_of_groups(Sum sum) {
 }
 
 // z = dropout(relu(y + bias)). A thread makes the four elements that one Philox block decides on.
-template <typename T> DEVICE_INLINE void activation_forward(const ActivationForward<T> &p) {
+KERNEL(256) activation_forward(ActivationForward p) {
+    const bool bf16 = is_bf16();
     const int quads = (p.size + 3) / 4;
     const long long at = (long long)blockIdx.x * blockDim.x + threadIdx.x;
     if (at >= (long long)p.samples * quads) {
         return;
     }
-    const int n = (int)(at / quads), quad = (int)(at % quads), count = p.size - 4 * quad < 4 ? p.size - 4 * quad : 4;
+    const int n = (int)(at / quads), quad = (int)(at % quads), count = smaller(p.size - 4 * quad, 4);
     const long long offset = (long long)n * p.size + 4 * quad;
     unsigned words[4];
     p.dropout.words((unsigned)quad, p.state, n, words);
 
-    Four<T> four = {};
-    const bool whole = (p.size & 3) == 0; // then every sample begins where four elements can be loaded at once
-    if (whole) {
-        four = *reinterpret_cast<const Four<T> *>(p.y + offset);
-    }
-    for (int i = 0; i < 4; ++i) {
-        if (i < count) {
-            float value = to_float(whole ? four.v[i] : p.y[offset + i]);
-            value += p.bias ? p.bias[(4 * quad + i) % p.channels] : 0.0f;
-            four.v[i] = from_float<T>(p.dropout.apply(relu(value), words[i]));
+    if (p.size % 4 != 0) { // then not every sample begins where four elements can be loaded at once
+#pragma unroll 1
+        for (int i = 0; i < count; ++i) {
+            const unsigned word = i == 0 ? words[0] : i == 1 ? words[1] : i == 2 ? words[2] : words[3];
+            const float bias = p.bias ? p.bias[(4 * quad + i) % p.channels] : 0.0f;
+            store(p.z, offset + i, p.dropout.apply(relu(load_stored(p.y, offset + i, bf16) + bias), word), bf16);
         }
-    }
-    if (whole) {
-        *reinterpret_cast<Four<T> *>(p.z + offset) = four;
         return;
     }
-    for (int i = 0; i < 4; ++i) {
-        if (i < count) {
-            p.z[offset + i] = four.v[i];
+    float values[4], bias[4] = {};
+    load_four(p.y, offset, bf16, values);
+    if (p.bias) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            bias[i] = p.bias[(4 * quad + i) % p.channels];
         }
     }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        values[i] = p.dropout.apply(relu(values[i] + bias[i]), words[i]);
+    }
+    store_four(p.z, offset, bf16, values);
 }
 
 // dZ to dY in place: what is above 0 was kept and active, so z is its own mask. Where sums are asked for, also the sum of dY over a stretch
 // of rows, per channel: sums is (gridDim.y, channels), added up by column_sums.
-template <typename T> DEVICE_INLINE void activation_backward(const ActivationBackward<T> &p) {
+KERNEL(256) activation_backward(ActivationBackward p) {
+    const bool bf16 = is_bf16();
     const long long count = (long long)p.rows * p.channels;
     if (!p.sums && count % 4 == 0) { // nothing depends on the channel: four neighbours a thread
         constexpr int threads = lanes * groups;
         const long long threads_of_grid = (long long)gridDim.x * gridDim.y * threads;
         for (long long i = (blockIdx.y * gridDim.x + blockIdx.x) * threads + threadIdx.x; i < count / 4; i += threads_of_grid) {
-            const Four<T> active = reinterpret_cast<const Four<T> *>(p.z)[i];
-            Four<T> gradient = reinterpret_cast<Four<T> *>(p.dz)[i];
+            float active[4], gradient[4];
+            load_four(p.z, 4 * i, bf16, active);
+            load_four(p.dz, 4 * i, bf16, gradient);
 #pragma unroll
             for (int k = 0; k < 4; ++k) {
-                gradient.v[k] = from_float<T>(to_float(active.v[k]) > 0 ? to_float(gradient.v[k]) * p.keep_scale : 0.0f);
+                gradient[k] = active[k] > 0 ? gradient[k] * p.keep_scale : 0.0f;
             }
-            reinterpret_cast<Four<T> *>(p.dz)[i] = gradient;
+            store_four(p.dz, 4 * i, bf16, gradient);
         }
         return;
     }
@@ -96,8 +102,9 @@ template <typename T> DEVICE_INLINE void activation_backward(const ActivationBac
     if (c < p.channels) {
         for (int row = (int)(blockIdx.y * groups + warp()); row < p.rows; row += stride) {
             const long long at = (long long)row * p.channels + c;
-            const float gradient = to_float(p.z[at]) > 0 ? to_float(p.dz[at]) * p.keep_scale : 0.0f;
-            p.dz[at] = from_float<T>(gradient);
+            const float active = load_stored(p.z, at, bf16), before = load_stored(p.dz, at, bf16);
+            const float gradient = active > 0 ? before * p.keep_scale : 0.0f;
+            store(p.dz, at, gradient, bf16);
             sum += gradient;
         }
     }
@@ -111,10 +118,11 @@ template <typename T> DEVICE_INLINE void activation_backward(const ActivationBac
 }
 
 // Adds up the rows of (rows, channels), always in the same order. Blocks of 32 channels × 8 groups of rows.
-template <typename T> DEVICE_INLINE void column_sums(const ColumnSums<T> &p) {
+KERNEL(256) column_sums(ColumnSums p) {
     const int c = (int)(blockIdx.x * lanes + lane());
     constexpr int at_once = 17; // rows that are on their way before the first is waited for: for that is the barrier
     double sum = 0;
+#pragma unroll 1
     for (int first = 0; first < p.rows; first += at_once * groups) {
         float values[at_once];
 #pragma unroll
@@ -129,11 +137,12 @@ template <typename T> DEVICE_INLINE void column_sums(const ColumnSums<T> &p) {
         }
     }
     sum = sum_of_groups(sum);
-    if (warp() == 0 && c < p.channels) {
-        p.sums[c] = from_float<T>((float)sum);
+    if (warp() > 0 || c >= p.channels) {
+        return;
+    }
+    if (p.narrow) {
+        static_cast<bfloat16 *>(p.sums)[c] = from_float<bfloat16>((float)sum);
+    } else {
+        static_cast<float *>(p.sums)[c] = (float)sum;
     }
 }
-
-KERNELS(activation_forward, ActivationForward, 256)
-KERNELS(activation_backward, ActivationBackward, 256)
-KERNELS(column_sums, ColumnSums, 256)

@@ -6,17 +6,15 @@ namespace CudnnDigits.Cuda.Common;
 /// <summary>The beginning of a step of n samples: they become the network's input, (N, 28, 28, 1), pixel/255; its state moves on.</summary>
 internal sealed class GatherAugment(CudaSession session, int n)
 {
-    private readonly string _augment = "gather_augment" + session.KernelSuffix, _images = "gather_images" + session.KernelSuffix;
-
     /// <summary>The next samples of a resident dataset, augmented on the way.</summary>
     public void Training(DeviceTensor state, DeviceTensor x, in Gathering gathering) =>
-        session.Launch(_augment, n, new GatherSamples(state.Address, X(x), gathering));
+        session.Launch("gather_augment", n, new GatherSamples(state.Address, X(x), gathering));
 
     /// <summary>The next samples of a resident dataset, as they are.</summary>
     public void Prediction(DeviceTensor state, DeviceTensor x) => Training(state, x, default);
 
     /// <summary>Images of a caller, as <see cref="StepState"/> describes them.</summary>
-    public void Images(DeviceTensor state, DeviceTensor x) => session.Launch(_images, n, new GatherImages(state.Address, X(x)));
+    public void Images(DeviceTensor state, DeviceTensor x) => session.Launch("gather_images", n, new GatherImages(state.Address, X(x)));
 
     private nint X(DeviceTensor tensor) => tensor.Holding((long)n * DigitDataset.PixelCount, session.ActivationType);
 }

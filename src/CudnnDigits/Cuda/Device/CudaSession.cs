@@ -67,7 +67,7 @@ internal sealed class CudaSession : IDisposable
     /// <summary>What activations, and the weights that multiply them, are stored as.</summary>
     public DeviceType ActivationType => Precision == Precision.Bf16 ? DeviceType.Bf16 : DeviceType.F32;
 
-    /// <summary>The ending of a kernel's name for this precision.</summary>
+    /// <summary>The ending of a kernel's name in the family, for this precision.</summary>
     public string KernelSuffix => Precision == Precision.Bf16 ? "_bf16" : "_f32";
 
     /// <summary>Reserves what cuBLAS needs, if it was asked for: what runs beside each other must not share a workspace.</summary>

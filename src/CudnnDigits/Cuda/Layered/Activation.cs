@@ -14,23 +14,23 @@ internal sealed class Activation(CudaSession session, int n, Shape shape, Dropou
 
     private const int Lanes = 32;
 
-    private readonly string _forward = "activation_forward" + session.KernelSuffix;
-    private readonly string _backward = "activation_backward" + session.KernelSuffix;
-
     private int Chunks => Math.Min((n * shape.H * shape.W + Lanes - 1) / Lanes, MostSums);
 
     /// <summary>z = dropout(relu(y + bias)), without dropout in prediction; z may be y. The bias is (C) f32, or null.</summary>
-    public void Forward(DeviceTensor state, DeviceTensor y, DeviceTensor? bias, DeviceTensor z, bool training) =>
-        session.Launch(_forward, KernelSource.Common.Blocks(_forward, (long)n * ((shape.Size + 3) / 4)), new ActivationForward(
+    public void Forward(DeviceTensor state, DeviceTensor y, DeviceTensor? bias, DeviceTensor z, bool training)
+    {
+        const string Kernel = "activation_forward";
+        session.Launch(Kernel, KernelSource.Common.Blocks(Kernel, (long)n * ((shape.Size + 3) / 4)), new ActivationForward(
             state.Address, Z(y), bias?.Holding(shape.C, DeviceType.F32) ?? 0, Z(z), n, shape.Size, shape.C,
             training ? dropout : Dropout.None));
+    }
 
     /// <summary>
     /// dZ to dY in place; and where there is a bias, its gradient, (C) f32, with room for the sums, (<see cref="MostSums"/>, C) f32.
     /// </summary>
     public void Backward(DeviceTensor z, DeviceTensor dz, DeviceTensor? sums, DeviceTensor? dBias)
     {
-        session.Launch(_backward, (ColumnSums.Blocks(shape.C), Chunks), new ActivationBackward(
+        session.Launch("activation_backward", (ColumnSums.Blocks(shape.C), Chunks), new ActivationBackward(
             Z(z), Z(dz), sums?.Holding((long)Chunks * shape.C, DeviceType.F32) ?? 0, n * shape.H * shape.W, shape.C, dropout.KeepScale));
         if (sums is { } left && dBias is { } total)
         {
