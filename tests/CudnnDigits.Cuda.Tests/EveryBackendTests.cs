@@ -1,7 +1,13 @@
 namespace CudnnDigits.Cuda.Tests;
 
-/// <summary>What holds for every backend, through cuDNN in fp32.</summary>
-public sealed class EveryBackendInFp32Tests : BackendTests
+/// <summary>What holds for every backend, in batches that the software device takes a moment for.</summary>
+public abstract class EveryCudaBackendTests : BackendTests
+{
+    private protected override int Batch => 4;
+}
+
+/// <summary>Through cuDNN in fp32.</summary>
+public sealed class EveryBackendInFp32Tests : EveryCudaBackendTests
 {
     private protected override double BatchTolerance => 1e-5; // batches have algorithms of their own
 
@@ -9,8 +15,8 @@ public sealed class EveryBackendInFp32Tests : BackendTests
         Gpu.Create(network, options with { Precision = Precision.Fp32, Deterministic = true, Kernels = CudaKernels.Layered });
 }
 
-/// <summary>What holds for every backend, by the fused kernels in each precision.</summary>
-public abstract class EveryFusedBackendTests(Precision precision) : BackendTests
+/// <summary>By the fused kernels in each precision.</summary>
+public abstract class EveryFusedBackendTests(Precision precision) : EveryCudaBackendTests
 {
     private protected override double BatchTolerance => 1e-6; // the last hidden layer sums in as many parts as fill the GPU
 

@@ -17,7 +17,7 @@ public sealed unsafe partial class FailureTests : IDisposable
     private static readonly DigitDataset Digits = GeneratedDigits.Create(10, seed: 11);
 
     /// <summary>All kinds of layers, and so little to do that a failure costs nothing else.</summary>
-    private static readonly NetworkSpec Small = new("small", new Shape(1, 28, 28),
+    internal static readonly NetworkSpec Small = new("small", new Shape(1, 28, 28),
     [
         new Conv2dLayer("conv1", 1, 8, 3, 1, false), new BatchNorm2dLayer("bn1", 8), new ReLULayer("relu1"), new MaxPool2dLayer("pool1", 2),
         new Conv2dLayer("conv2", 8, 8, 3, 0, true), new ReLULayer("relu2"), new MaxPool2dLayer("pool2", 2), new DropoutLayer("drop1", 0.1),
