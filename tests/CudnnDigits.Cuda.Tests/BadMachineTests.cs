@@ -156,7 +156,8 @@ public sealed class BadMachineTests : TestsWithFolder
     {
         // Nor one that captures kernels which begin early: they wait for each other then.
         (string, string)[] machine = Machine("libcuda.so.1", "SOFTCUDA_DRIVER_VERSION=12020");
-        string[] train = Train("run", "--device", "auto", "--model", "improved", "--epochs", "1", "--precision", "tf32");
+        string[] train = Train("run", "--device", "auto", "--model", "improved", "--epochs", "1", "--batch-size", "16",
+            "--precision", "tf32", "--data", _folder.Write("few.csv", DigitFiles.Csv(GeneratedDigits.Create(20))), "--validation", "0");
         CliProgram.Result trained = CliProgram.RunIn(_folder.Path, machine, train).Succeeded();
         Assert.Contains("device    software CUDA device", trained.Error, StringComparison.Ordinal);
         string record = File.ReadAllText(_folder["run/run.json"]);

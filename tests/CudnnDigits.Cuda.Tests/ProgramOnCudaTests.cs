@@ -10,7 +10,7 @@ public sealed class ProgramOnCudaTests : TestsWithFolder
     public ProgramOnCudaTests()
     {
         Gpu.Require();
-        _data = _folder.Write("digits.csv", DigitFiles.Csv(GeneratedDigits.Create(200)));
+        _data = _folder.Write("digits.csv", DigitFiles.Csv(GeneratedDigits.Create(50)));
     }
 
     [Theory]
@@ -52,7 +52,8 @@ public sealed class ProgramOnCudaTests : TestsWithFolder
     [Fact]
     public void A_run_moves_from_one_device_to_the_other_in_its_own_precision()
     {
-        Succeeds("train", "--data", _data, "--device", "cpu", "--model", "simple", "--epochs", "2", "--out", _folder["run"]);
+        Succeeds("train", "--data", _data, "--device", "cpu", "--model", "simple", "--batch-size", "16", "--epochs", "2", "--out",
+            _folder["run"]);
         Succeeds("train", "--resume", _folder["run"], "--device", "cuda", "--epochs", "3");
         using (JsonDocument run = JsonDocument.Parse(File.ReadAllText(_folder["run/run.json"])))
         {
@@ -94,9 +95,9 @@ public sealed class ProgramOnCudaTests : TestsWithFolder
         string[] ranges = File.ReadAllLines(log);
         string[] expected =
         [
-            "build", "load", "upload digits", "capture training step, batch 64", "capture training step, batch 32", "epoch",
+            "build", "load", "upload digits", "capture training step, batch 16", "capture training step, batch 8", "epoch",
             "wait for the epoch",
-            "evaluation", " capture prediction step, batch 64", // within the evaluation
+            "evaluation", " capture prediction step, batch 16", // within the evaluation
         ];
         Assert.All(expected, range => Assert.Contains(range, ranges));
         Assert.DoesNotContain(ranges, range => range.StartsWith("  ", StringComparison.Ordinal)); // every range was closed
@@ -132,8 +133,8 @@ public sealed class ProgramOnCudaTests : TestsWithFolder
     }
 
     private string[] Train(string run, int epochs) =>
-        ["train", "--data", _data, "--device", "cuda", "--deterministic", "--model", "simple", "--epochs", $"{epochs}", "--out",
-            _folder[run]];
+        ["train", "--data", _data, "--device", "cuda", "--deterministic", "--model", "simple", "--batch-size", "16",
+            "--epochs", $"{epochs}", "--out", _folder[run]];
 
     private static CliProgram.Result Succeeds(params string[] arguments)
     {
