@@ -9,7 +9,7 @@ namespace CudnnDigits.Tests;
 /// </summary>
 public class TileShapeTests
 {
-    private const int TwoBlocks = 47 << 10, MostOfBlock = 99 << 10; // bytes of shared memory
+    private const int TwoBlocks = 47 << 10, MostOfBlock = 99 << 10, SumBytes = (4 * 128 * 8) + (2 * 32 * 4); // bytes of shared memory
 
     private static readonly int[] Batches = [.. Enumerable.Range(1, 70), 127, 128, 131, 255, 256, 509, 1000, 1024, 2047, 4093, 4096];
 
@@ -35,25 +35,14 @@ public class TileShapeTests
         ConvPlan first = convs.FirstOrDefault()!, second = convs.ElementAtOrDefault(1)!;
         foreach ((ConvPlan plan, int batch, int multiprocessors) in Layers(network))
         {
-            if (plan.Input.C == 1)
-            {
-                TileShape forward = TileShape.First(plan, batch);
-                CheckRows(forward);
-                int positions = Positions(forward);
-                Assert.InRange(positions * elementBytes, 0, Math.Min(forward.WindowBytes(elementBytes), TwoBlocks));
-                TileShape gradient = TileShape.FirstBackwardWeights(plan, batch);
-                CheckRows(gradient);
-                Assert.InRange(4 * 64 * 32 * elementBytes + CheckFirst(gradient), 0, TwoBlocks);
-                continue;
-            }
-
             ConvPlan? below = first.Pool is null && plan == second ? first : null; // whose weights' gradient is made on the way
-            foreach (TileShape shape in new[]
-            {
+            TileShape[] shapes =
+            [
                 TileShape.Forward(plan, batch, multiprocessors, elementBytes),
                 TileShape.BackwardData(plan, null, batch, multiprocessors, elementBytes),
                 TileShape.BackwardData(plan, below, batch, multiprocessors, elementBytes),
-            })
+            ];
+            foreach (TileShape shape in plan.Input.C > 1 ? shapes : shapes[..1])
             {
                 CheckRows(shape);
                 int across = (shape.OutWidth + shape.Pools) >> shape.Pools, pixels = 2 << shape.Pools; // in pairs of rows
@@ -61,39 +50,41 @@ public class TileShapeTests
                 Assert.Equal(0, shape.Fragments % 2); // which are in two fragments
                 Assert.True(shape.WidthOfBlock == 64 || shape.WidthOfBlock == 32);
                 Assert.Equal(2, shape.Plane % 8); // eight neighbours of two planes lie in different banks
-                Assert.InRange(shape.SharedBytes, (4 * shape.Plane * 16) + (shape.Ring * shape.Side * 32 * shape.WidthOfBlock), TwoBlocks);
+                int room = (4 * shape.Plane * 16) + (shape.Ring * shape.Side * 32 * shape.WidthOfBlock);
+                Assert.InRange(shape.SharedBytes, Math.Max(room, SumBytes), TwoBlocks - CheckInput(plan, batch, shape.Slots));
                 int stages = (shape.Channels * elementBytes + 63) / 64 * 2 * shape.Side;
                 Assert.True(shape.Ring == stages || shape.Ring == (shape.Side > 3 ? 2 : 3));
             }
 
             if (below is not null)
             {
-                TileShape shape = TileShape.BackwardData(plan, below, batch, multiprocessors, elementBytes);
-                TileShape gradient = TileShape.FirstBelow(below, batch, shape.Rows);
+                TileShape shape = shapes[2], gradient = TileShape.First(below, batch, shape.Rows, 1);
                 int ofDu = shape.Fragments * 16 * 32 * elementBytes, sums = 6 * 512; // in a plane
                 Assert.Equal(32, shape.WidthOfBlock);
                 Assert.InRange(below.Conv.Kernel == 3 ? Math.Max(ofDu, sums) : ofDu + sums, 1, shape.Plane * 16);
-                CheckRows(gradient);
-                Assert.Equal((shape.Rows, shape.Tiles), (gradient.Rows, gradient.Tiles));
-                Assert.InRange(shape.SharedBytes + CheckFirst(gradient), 0, TwoBlocks);
+                int all = (below.Conv.Kernel == 3 ? 6 : 14) * 512 + CheckInput(below, batch, shape.Rows, 1);
+                Assert.Equal((shape.Rows, shape.Tiles, all), (gradient.Rows, gradient.Tiles, gradient.FirstBytes(elementBytes)));
+                Assert.InRange(shape.SharedBytes + all, 0, TwoBlocks);
             }
 
             TileShape weights = TileShape.BackwardWeights(plan, batch, elementBytes);
-            CheckWeights(weights, 96 * elementBytes, elementBytes == 2 ? TwoBlocks : MostOfBlock);
+            CheckWeights(weights, 96 * elementBytes, (elementBytes == 2 ? TwoBlocks : MostOfBlock) - CheckInput(plan, batch, weights.Rows));
         }
 
-        int CheckFirst(TileShape shape)
+        // Bytes of the first layer's input that windows of so many rows see, with a window of zeros behind it; of others, none.
+        int CheckInput(ConvPlan plan, int batch, int rows, int pairs = 0)
         {
-            int sums = (shape.Side == 3 ? 6 : 14) * 512, bytes = shape.FirstBytes(elementBytes);
-            Assert.Equal(sums + (Positions(shape) * elementBytes), bytes);
-            return bytes;
-        }
+            if (plan.Input.C > 1)
+            {
+                return 0;
+            }
 
-        // Of the first layer's input, with a window of zeros behind it.
-        static int Positions(TileShape shape)
-        {
-            int pitch = shape.Width + shape.Padding;
-            return (shape.Slots * pitch) + shape.Padding + ((shape.Side - 1) * pitch) + shape.Side;
+            TileShape shape = TileShape.First(plan, batch, rows, pairs);
+            CheckRows(shape);
+            Assert.Equal(Math.Min(rows, batch * ((shape.OutHeight + pairs) >> pairs)), shape.Rows);
+            int pitch = shape.Width + shape.Padding, positions = (shape.Slots * pitch) + shape.Padding + ((shape.Side - 1) * pitch) + shape.Side;
+            Assert.Equal(positions * elementBytes, shape.InputBytes(elementBytes));
+            return positions * elementBytes;
         }
 
         void CheckWeights(TileShape shape, int bytesOfPosition, int most)
@@ -116,14 +107,13 @@ public class TileShapeTests
             TileBuffers buffers = new(new DeviceArena(), new BlockPlan(Find(network)), multiprocessors, training: true);
             foreach ((ConvPlan plan, int batch, _) in Layers(network, multiprocessors))
             {
-                TileShape[] shapes = plan.Input.C == 1 ? [TileShape.First(plan, batch)]
-                : [
+                foreach (TileShape shape in new[]
+                {
                     TileShape.Forward(plan, batch, multiprocessors, elementBytes),
                     TileShape.BackwardData(plan, null, batch, multiprocessors, elementBytes),
-                ];
-                foreach (TileShape shape in shapes)
+                })
                 {
-                    (int x, int y) = shape.Grid(multiprocessors, plan.Input.C == 1 ? 4 : shape.WidthOfBlock == 32 ? 3 : 2, shape.Groups);
+                    (int x, int y) = shape.Grid(multiprocessors, shape.WidthOfBlock == 32 ? 3 : 2, shape.Groups);
                     Assert.InRange(x, 1, shape.Tiles);
                     Assert.True(y * shape.WidthOfBlock >= shape.Outs);
                     Assert.True((long)x * y * 2 * shape.WidthOfBlock <= buffers.Partial.Count, $"{shape} on {multiprocessors}");
@@ -141,6 +131,8 @@ public class TileShapeTests
     }
 
     [Theory]
+    [InlineData(40, 9, 1, 2)]
+    [InlineData(32, 25, 1, 4)]
     [InlineData(8, 9, 8, 2)]
     [InlineData(24, 9, 40, 2)]
     [InlineData(40, 25, 72, 2)]

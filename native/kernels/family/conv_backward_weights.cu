@@ -1,13 +1,14 @@
 // Gradients of the weights of a convolution: dW (outs, side, side, channels) is the sum over all pixels of dY times what each tap sees of
 // the input. Both are made in shared memory. Pixels are what is summed over: sixteen neighbouring positions of the tall image at a time,
 // where dY is zero between images and rows. A block has 64 outputs, 32 channels and nine taps, a warp eight of these channels.
-#include "fill.cuh"
+#include "first_layer.cuh"
 
 struct TileBackwardWeights {
     Convolution shape; // the forward one; rows, slots: of dY's tall image, and of the input's
     GradientLayer layer;
     PreviousLayer before;
     float *partial; // (gridDim.x, outs, taps, channels)
+    FirstInput first;
 };
 
 constexpr int taps_of_block = 9, outs_of_block = 64, channels_of_block = 32;
@@ -36,9 +37,14 @@ template <class Mode> struct WeightGradient {
     template <class Products> DEVICE_INLINE void add(const Convolution &c, int first_tap, unsigned dy, unsigned input, int fragments) {
         const unsigned plane = c.plane_bytes();
         const int positions = c.rows * c.pitch();
+        const bool has_more = c.taps() > 1; // than one tap
         if constexpr (Mode::of_unit == 8) {
             if (by_warpgroups()) {
-                add_by_warpgroups(c, here(first_tap), dy, input, plane, positions);
+                if (has_more) {
+                    add_by_warpgroups<taps_of_block>(c, here(first_tap), dy, input, plane, positions);
+                } else {
+                    add_by_warpgroups<1>(c, 0, dy, input, plane, positions);
+                }
                 return;
             }
             const unsigned matrix = lane() / 8, row = lane() % 8;
@@ -54,14 +60,16 @@ template <class Mode> struct WeightGradient {
                 }
 #pragma unroll
                 for (int tap = 0; tap < taps_of_block; tap += 2) {
-                    unsigned loaded[4];
-                    load_blocks_turned(loaded, input + offsets[tap / 2]);
+                    if (tap == 0 || has_more) {
+                        unsigned loaded[4];
+                        load_blocks_turned(loaded, input + offsets[tap / 2]);
 #pragma unroll
-                    for (int k = 0; k < 2 && tap + k < taps_of_block; ++k) {
+                        for (int k = 0; k < 2 && tap + k < taps_of_block; ++k) {
 #pragma unroll
-                        for (int m = 0; m < most_fragments; ++m) {
-                            if (m < fragments) {
-                                Products::multiply(sums[tap + k][m], left[m], {loaded[2 * k], loaded[2 * k + 1]});
+                            for (int m = 0; m < most_fragments; ++m) {
+                                if (m < fragments && (tap + k == 0 || has_more)) {
+                                    Products::multiply(sums[tap + k][m], left[m], {loaded[2 * k], loaded[2 * k + 1]});
+                                }
                             }
                         }
                     }
@@ -83,12 +91,14 @@ template <class Mode> struct WeightGradient {
                 }
 #pragma unroll
                 for (int tap = 0; tap < taps_of_block; ++tap) {
-                    typename Products::template Factor<2> right;
-                    Products::prepare(right, {load_word(input + offsets[tap]), load_word(input + offsets[tap] + 64)});
+                    if (tap == 0 || has_more) {
+                        typename Products::template Factor<2> right;
+                        Products::prepare(right, {load_word(input + offsets[tap]), load_word(input + offsets[tap] + 64)});
 #pragma unroll
-                    for (int m = 0; m < most_fragments; ++m) {
-                        if (m < fragments) {
-                            Products::multiply(sums[tap][m], left[m], right);
+                        for (int m = 0; m < most_fragments; ++m) {
+                            if (m < fragments) {
+                                Products::multiply(sums[tap][m], left[m], right);
+                            }
                         }
                     }
                 }
@@ -96,34 +106,59 @@ template <class Mode> struct WeightGradient {
         }
     }
 
-    // body(tap, out, channel, its sum, that of the next channel), of this block's and this lane's.
-    template <class Body> DEVICE_INLINE void each_pair(const Body &body) const {
-        const bool warps_have_outs = by_warpgroups();
+    // To (outs, taps, channels) from this block's first ones on, of which so many are left.
+    DEVICE_INLINE void store(const Convolution &c, float *to, int outs, int taps, int channels) const {
+        const bool warps_have_outs = by_warpgroups(), has_more = c.taps() > 1, has_all = taps >= taps_of_block;
+        const int sixteen = warps_have_outs ? warp() : 0, eight = warps_have_outs ? 0 : warp();
 #pragma unroll
-        for (int k = 0; k < taps_of_block; ++k) {
+        for (int m = 0; m < most_fragments; ++m) {
 #pragma unroll
-            for (int m = 0; m < most_fragments; ++m) {
-#pragma unroll
-                for (int half = 0; half < 2; ++half) {
-                    const int sixteen = warps_have_outs ? warp() : m, eight = warps_have_outs ? m : warp();
-                    body(k, 16 * sixteen + 8 * half + lane() / 4, 8 * eight + lane() % 4 * 2, sums[k][m][2 * half],
-                         sums[k][m][2 * half + 1]);
+            for (int half = 0; half < 2; ++half) {
+                const int out = 16 * sixteen + 8 * half + lane() / 4 + (warps_have_outs ? 0 : 16 * m);
+                const int channel = 8 * eight + lane() % 4 * 2 + (warps_have_outs ? 8 * m : 0);
+                if (out < outs && channel < channels) {
+                    float *at = to + out * c.taps() * c.channels + channel;
+                    at[0] = sums[0][m][2 * half];
+                    if (channel + 1 < channels) { // one tap may have an odd number of channels
+                        at[1] = sums[0][m][2 * half + 1];
+                    }
+                    if (has_more) {
+                        store_taps<1, last_taps>(at, c.channels, m, half);
+                        if (has_all) {
+                            store_taps<last_taps, taps_of_block>(at, c.channels, m, half);
+                        }
+                    }
                 }
             }
         }
     }
 
   private:
+    static constexpr int last_taps = 25 % taps_of_block; // of five by five
+
+    template <int First, int End> DEVICE_INLINE void store_taps(float *&at, int channels, int m, int half) const {
+#pragma unroll
+        for (int k = First; k < End; ++k) {
+            at += channels;
+            *reinterpret_cast<Pair *>(at) = {sums[k][m][2 * half], sums[k][m][2 * half + 1]};
+        }
+    }
+
+    struct alignas(8) Pair {
+        float first, second;
+    };
+
     DEVICE_INLINE static unsigned offset_of(const Convolution &c, int tap) {
         const int existing = smaller(tap, c.taps() - 1);
         return (unsigned)(existing / c.side * c.pitch() + existing % c.side) * 16;
     }
 
     // A warp has sixteen outputs and all channels.
+    template <int Taps>
     DEVICE_INLINE void add_by_warpgroups(const Convolution &c, int first_tap, unsigned dy, unsigned input, unsigned plane, int positions) {
-        unsigned long long views[taps_of_block];
+        unsigned long long views[Taps];
 #pragma unroll
-        for (int tap = 0; tap < taps_of_block; ++tap) {
+        for (int tap = 0; tap < Taps; ++tap) {
             views[tap] = right_factor(input + offset_of(c, first_tap + tap), 128, plane);
         }
         dy += (2 * warp() + lane() / 8 % 2) * plane + (lane() / 16 * 8 + lane() % 8) * 16;
@@ -140,14 +175,14 @@ template <class Mode> struct WeightGradient {
             for (int half = 0; half < 2; ++half) {
                 if (first + 16 * half < positions) {
 #pragma unroll
-                    for (int tap = 0; tap < taps_of_block; ++tap) {
+                    for (int tap = 0; tap < Taps; ++tap) {
                         begin_bf16_turned(sums[tap], left[half], views[tap] + first + 16 * half); // of sixteen bytes each
                     }
                 }
             }
             end_products();
 #pragma unroll
-            for (int tap = 0; tap < taps_of_block; ++tap) {
+            for (int tap = 0; tap < Taps; ++tap) {
                 settle(sums[tap]);
             }
         }
@@ -166,6 +201,11 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const TileBackwar
     for (unsigned i = threadIdx.x; i < (Gradient::out_units + Gradient::channel_units) * (unsigned)c.plane; i += conv_threads) {
         store_unit(dy + i * 16, {{0, 0, 0, 0}});
     }
+    const bool is_first = p.first.x;
+    const WindowTile<Mode> windows{reinterpret_cast<typename Mode::Element *>(input + Gradient::channel_units * c.plane_bytes())};
+    if (is_first) {
+        windows.clear(p.first.shape);
+    }
     // dY as it lies in the tall image of the input, each pixel where its window begins.
     TallRows of_dy = {c.samples, c.out_height, c.out_width, c.outs, 0, 0, c.pitch(), c.plane, c.by_across(), c.by_period(), 0, c.rows};
     TallRows of_input = {c.samples, c.height, c.width,      c.channels,    c.padding, c.padding,
@@ -173,25 +213,25 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const TileBackwar
     const int outs = smaller(c.outs - first_out, outs_of_block), fragments = (outs + 15) / 16,
               out_units = outs <= 32 ? Gradient::out_units / 2 : Gradient::out_units;
     Gradient gradient(c, first_tap);
-    for (int tile = (int)blockIdx.x; tile < c.tiles; tile += (int)gridDim.x) {
+    int tile = (int)blockIdx.x;
+    do { // for each block has a tile at least: else the sums of none are copied
         of_dy.first_slot = of_input.first_slot = tile * c.rows;
         __syncthreads();
         GradientInput<Mode>{p.layer}.fill(of_dy, first_out, out_units, dy);
-        ActivatedInput<Mode>{p.before}.fill(of_input, first_channel, Gradient::channel_units, input);
+        if (is_first) {
+            WindowInput<Mode>{p.first, windows}.fill(of_input, first_channel, Gradient::channel_units, input);
+        } else {
+            ActivatedInput<Mode>{p.before}.fill(of_input, first_channel, Gradient::channel_units, input);
+        }
         let_products_see_writes();
         __syncthreads();
         Mode::with_products([&](auto how) __attribute__((always_inline)) {
             gradient.template add<decltype(how)>(c, first_tap, SHARED_ADDRESS(dy), SHARED_ADDRESS(input), fragments);
         });
-    }
-    float *partial = p.partial + (long long)blockIdx.x * c.outs * taps * c.channels;
-    gradient.each_pair([&](int tap, int out, int channel, float first, float second) {
-        if (first_tap + tap < taps && first_out + out < c.outs && first_channel + channel < c.channels) {
-            float *to = partial + ((long long)(first_out + out) * taps + first_tap + tap) * c.channels + first_channel + channel;
-            to[0] = first;
-            to[1] = second;
-        }
-    });
+        tile += (int)gridDim.x;
+    } while (tile < c.tiles);
+    float *partial = p.partial + (((long long)blockIdx.x * c.outs + first_out) * taps + first_tap) * c.channels + first_channel;
+    gradient.store(c, partial, c.outs - first_out, taps - first_tap, c.channels - first_channel);
 }
 
 KERNELS_OF_MODES(conv_backward_weights, TileBackwardWeights, conv_threads, 2)

@@ -1,6 +1,6 @@
-// A convolution forward. What it reads is normalized and activated on the way into shared memory. It leaves its output before batch norm,
-// the same pooled where a pooling follows, and the batch's statistics.
-#include "fill.cuh"
+// A convolution forward. What it reads is normalized and activated on the way into shared memory, or windows of the input. It leaves its
+// output before batch norm, the same pooled where a pooling follows, and the batch's statistics.
+#include "first_layer.cuh"
 
 struct TileForward {
     Convolution shape;
@@ -10,6 +10,22 @@ struct TileForward {
     void *pooled;       // (N, out_height / 2, out_width / 2, outs), where the shape pools
     const float *gamma; // of the batch norm behind: y whose u is greatest. None: the greatest y
     ChannelNorm norm;
+    FirstInput first; // of blocks of 32 outputs
+};
+
+template <class Mode, int Groups> struct ForwardInput {
+    const TileForward &p;
+    WindowTile<Mode> windows;
+
+    DEVICE_INLINE bool is_first() const { return Groups == 1 && p.first.x; }
+
+    DEVICE_INLINE void fill(const TallRows &rows, int first_channel, int units, unsigned char *planes) const {
+        if (is_first()) {
+            WindowInput<Mode>{p.first, windows}.fill(rows, first_channel, units, planes);
+        } else {
+            ActivatedInput<Mode>{p.before}.fill(rows, first_channel, units, planes);
+        }
+    }
 };
 
 template <class Mode, int Groups> struct ForwardOutput {
@@ -86,7 +102,12 @@ template <class Mode, int Groups> struct ForwardOutput {
 };
 
 template <class Mode, int Groups> DEVICE_INLINE void conv_forward(const TileForward &p) {
-    ActivatedInput<Mode> input{p.before};
+    const Convolution &c = p.shape;
+    unsigned char *behind = dynamic_shared_memory + units_of_chunk * c.plane_bytes() + c.ring_slots() * c.side * piece_bytes;
+    ForwardInput<Mode, Groups> input{p, {reinterpret_cast<typename Mode::Element *>(behind)}};
+    if (input.is_first()) {
+        input.windows.clear(p.first.shape);
+    }
     ForwardOutput<Mode, Groups> output{p, {}};
     convolve<Mode, Groups>(p.shape, p.w, input, output);
 }

@@ -1,7 +1,14 @@
-// The first layer's input in shared memory, and sums over all pixels of what its windows see: its weights' gradient follows from them.
+// The first layer, as a convolution of what its windows see: one tap, and taps in the place of channels. Its input in shared memory; and
+// sums over all pixels of what windows see, from which its weights' gradient follows.
 #pragma once
 
 #include "fill.cuh"
+
+// By value. The shape is that of the windows, and of their output pixel by pixel; slots: those of x for which a block has room.
+struct FirstInput {
+    Convolution shape;
+    const void *x; // none: the layer is another one
+};
 
 // Rows of x in shared memory, as the tall image has them, elements side by side. Behind them, a window of zeros.
 template <class Mode> struct WindowTile {
@@ -23,15 +30,26 @@ template <class Mode> struct WindowTile {
     }
 
     DEVICE_INLINE void fill(const Convolution &c, const void *x, const TileRows &read) const {
-        const TallRows rows = {c.samples,    c.height,      c.width,         1,         c.padding, c.padding, c.pitch(), 0,
-                               c.by_pairs(), c.by_period(), read.first_slot, read.slots};
-        PairWalk walk(rows, sizeof(Element), (int)threadIdx.x, conv_threads);
-        const Element *images = static_cast<const Element *>(x) + (long long)walk.first_image * (c.height * c.width);
-        walk.template all<2>(
-            true, [&](int from) { return *reinterpret_cast<const Element *>(reinterpret_cast<const unsigned char *>(images) + from); },
-            [&](unsigned place, bool is_there, const Element &value) {
-                tile[place / 16 + c.padding] = is_there ? rounded(value) : Element{};
-            });
+        constexpr int at_once = 4; // loads that are on their way together
+        for (int column = lane(); column < c.width; column += 32) {
+            for (int first = warp(); first < read.slots; first += at_once * conv_warps) {
+                Element seen[at_once] = {};
+#pragma unroll
+                for (int k = 0; k < at_once; ++k) {
+                    const int slot = read.first_slot + first + k * conv_warps, image = c.by_period().quotient(slot),
+                              row = slot - image * c.period() - c.padding;
+                    if (image < c.samples && row >= 0) {
+                        seen[k] = static_cast<const Element *>(x)[(image * c.height + row) * c.width + column];
+                    }
+                }
+#pragma unroll
+                for (int k = 0; k < at_once; ++k) {
+                    if (first + k * conv_warps < read.slots) {
+                        tile[(first + k * conv_warps) * c.pitch() + c.padding + column] = rounded(seen[k]);
+                    }
+                }
+            }
+        }
     }
 
     // As an operand of products.
@@ -57,13 +75,54 @@ template <class Mode> struct WindowTile {
     DEVICE_INLINE static int element(int i, int part) { return (lane() % 4 + 4 * i) * of_register + part; }
 };
 
+// Units of taps as others are of channels.
+template <class Mode> struct WindowInput {
+    const FirstInput &layer;
+    WindowTile<Mode> windows;
+
+    // rows: of the first layer's output.
+    DEVICE_INLINE void fill(const TallRows &rows, int first_tap, int units, unsigned char *planes) const {
+        using Element = typename Mode::Element;
+        const Convolution &c = layer.shape;
+        const int count = rows.existing_slots();
+        const TileRows read(c, rows.first_slot, count);
+        if (first_tap == 0) {
+            windows.fill(c, layer.x, read);
+            __syncthreads();
+        }
+        const int used = rows.channels - first_tap > units / 2 * Mode::of_unit ? units : units / 2; // a power of two
+        const int shift = used == 8   ? 2
+                          : used == 4 ? 3
+                                      : 4,
+                  unit = lane() >> shift, columns = 1 << shift, tap = first_tap + unit * Mode::of_unit;
+        const int of_side = c.side == 3 ? 86 : 52; // parts of 256
+        long long offsets[Mode::of_unit];
+#pragma unroll
+        for (int i = 0; i < Mode::of_unit; ++i) {
+            const int existing = smaller(tap + i, c.taps() - 1), line = existing * of_side >> 8; // an existing one: others have no weights
+            offsets[i] = line * (c.pitch() - c.side) + existing;
+        }
+        for (int row = warp(); row < count; row += conv_warps) {
+            const int image = rows.by_period.quotient(rows.first_slot + row),
+                      slot = rows.first_slot + row + image * (c.period() - rows.by_period.divisor) - read.first_slot;
+            for (int column = lane() & (columns - 1); column < rows.width; column += columns) {
+                const Element *window = windows.tile + slot * c.pitch() + column;
+                Unit seen;
+#pragma unroll
+                for (int i = 0; i < 4; ++i) {
+                    seen.w[i] = windows.gathered([&](int part) { return windows.bits(window[offsets[i * windows.of_register + part]]); });
+                }
+                store_unit(planes + (unsigned)(unit * rows.plane + row * rows.pitch + column) * 16, seen);
+            }
+        }
+    }
+};
+
 // What the kernel that makes the first layer's du leaves for the gradient of its weights. y is linear in what the taps see. So with
 // dY = scale · du + from_y · y + constant, which is known only after all sums, all follows from sums over all pixels: of du times what each
 // tap sees, and with batch norm the moments, of what two taps see, where a last tap sees 1 everywhere.
-struct FirstGradient {
-    Convolution shape; // of the first layer's output; rows as those of the tiles in which du is made
-    const void *x;     // none: the layer is another one
-    float *partial;    // (gridDim.x, gridDim.y, sums)
+struct FirstGradient : FirstInput { // rows as those of the tiles in which du is made
+    float *partial;                 // (gridDim.x, gridDim.y, sums)
     unsigned has_moments;
 };
 

@@ -35,9 +35,9 @@ internal sealed unsafe class DeviceParameters
         }
 
         int operands = count;
-        if (order is not null && _layout.Trained.Any(IsArranged))
+        if (order is not null && convolutions > 0)
         {
-            Arranged = (_layout.Trained.Where(IsArranged).Min(slice => _places[slice.Name].Offset), convolutions);
+            Arranged = (0, convolutions);
             _arrangement = Arrange(order, training, ref operands);
             Places = arena.Reserve(_arrangement.Length, DeviceType.F32);
         }
@@ -161,11 +161,10 @@ internal sealed unsafe class DeviceParameters
     private void Place(ParameterSlice slice, ref int end)
     {
         _places[slice.Name] = (end, slice.Size);
-        end += (slice.Size + AlignedElements - 1) / AlignedElements * AlignedElements;
+        end += Aligned(slice.Size);
     }
 
-    /// <summary>All but the first convolution.</summary>
-    private static bool IsArranged(ParameterSlice slice) => IsConvWeight(slice) && slice.Shape[1] > 1;
+    private static int Aligned(int size) => (size + AlignedElements - 1) / AlignedElements * AlignedElements;
 
     /// <summary>What <see cref="Places"/> holds; what is arranged lies behind `end`, which moves on.</summary>
     private int[] Arrange(Func<int, int, int, IWeightOrder> order, bool training, ref int end)
@@ -176,19 +175,20 @@ internal sealed unsafe class DeviceParameters
             (places[2 * (i - Arranged.First)], places[2 * (i - Arranged.First) + 1]) = (i, -1); // what is between the weights
         }
 
-        foreach (ParameterSlice slice in _layout.Trained.Where(IsArranged))
+        foreach (ParameterSlice slice in _layout.Trained.Where(IsConvWeight))
         {
             (int outputs, int inputs, int taps) = (slice.Shape[0], slice.Shape[1], slice.Shape[2] * slice.Shape[3]);
-            IWeightOrder forward = order(outputs, taps, inputs), turned = order(inputs, taps, outputs);
-            (int first, int firstTurned) = (end, end + forward.Size);
-            _arranged[slice.Name] = (first, forward.Size, firstTurned, turned.Size);
-            end = firstTurned + (training ? turned.Size : 0);
+            IWeightOrder forward = order(outputs, taps, inputs);
+            IWeightOrder? turned = training && inputs > 1 ? order(inputs, taps, outputs) : null; // no gradient goes to the input
+            (int first, int firstTurned) = (end, end + Aligned(forward.Size));
+            _arranged[slice.Name] = (first, forward.Size, firstTurned, turned?.Size ?? 0);
+            end = firstTurned + Aligned(turned?.Size ?? 0);
             for (int i = 0; i < slice.Size; i++)
             {
                 (int k, int tap, int c) = (i / inputs / taps, i / inputs % taps, i % inputs);
                 Span<int> at = places.AsSpan(2 * (_places[slice.Name].Offset + i - Arranged.First), 2);
                 at[0] = first + forward.Place(k, tap, c);
-                at[1] = training ? firstTurned + turned.Place(c, taps - 1 - tap, k) : -1;
+                at[1] = turned is not null ? firstTurned + turned.Place(c, taps - 1 - tap, k) : -1;
             }
         }
 

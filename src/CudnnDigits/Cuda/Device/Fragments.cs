@@ -16,7 +16,7 @@ internal interface IWeightOrder
 /// <summary>
 /// The order in which weights of a 3×3 convolution lie for the fused kernels (native/kernels/fused/convolution.cuh): (rows / 16,
 /// taps, columns / 16, 32 lanes, 8), so that a lane takes its part of a tensor core's left factor, 16 rows by 16 columns, with one
-/// load of 16 bytes, and a warp 512 bytes in one piece.
+/// load of 16 bytes, and a warp 512 bytes in one piece. Those of one column stay as they are.
 /// </summary>
 internal readonly record struct Fragments(int Rows, int Taps, int Columns) : IWeightOrder
 {
@@ -26,6 +26,11 @@ internal readonly record struct Fragments(int Rows, int Taps, int Columns) : IWe
 
     public int Place(int row, int tap, int column)
     {
+        if (Columns == 1)
+        {
+            return row * Taps + tap;
+        }
+
         // Fragments of mma.m16n8k16 (PTX ISA): lane 4 g + t has rows g and g + 8, columns 2t, 2t + 1, 2t + 8 and 2t + 9. Row
         // g + 8 h stands for channel 4 (g / 2) + 2 h + g % 2: channel_of in convolution.cuh.
         int group = row / Side, h = row >> 1 & 1, g = (row % Side >> 2) * 2 + (row & 1);

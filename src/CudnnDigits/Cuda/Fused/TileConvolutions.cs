@@ -15,7 +15,6 @@ internal sealed class TileConvolutions
     private readonly Layer[] _layers;
     private readonly Features[] _ends; // of each layer
     private readonly ulong _seed;
-    private readonly TileShape _first; // of the gradient of the first one's weights
     private readonly int _n, _multiprocessors, _elementBytes;
 
     public TileConvolutions(CudaSession session, TileNetwork net, int n, ulong seed)
@@ -24,21 +23,12 @@ internal sealed class TileConvolutions
         (_multiprocessors, _elementBytes) = (session.Multiprocessors, (int)session.ActivationType);
         _ = session.FamilyKernels; // loaded now: not while something is captured
         _layers = [.. net.Layers.Select((layer, i) => Plan(layer, i == 1 && !net.Layers[0].HasDu ? net.Layers[0].Plan : null))];
-        _ends = [.. net.Layers.Select(layer => layer.IsPooledAtOnce
-            ? new Features(session, layer.Pooled, pools: false, n)
-            : new Features(session, layer.Output, layer.Plan.Pool is not null, n))];
-        if (net.Layers is [{ } first, ..])
-        {
-            _first = first.HasDu
-                ? TileShape.FirstBackwardWeights(first.Plan, n)
-                : TileShape.FirstBelow(first.Plan, n, _layers[1].BackwardData.Rows);
-        }
+        _ends = [.. net.Layers.Select(layer => new Features(session, layer.Pooled, pools: false, n))];
 
-        Layer Plan(TileLayer layer, ConvPlan? first) => layer.Plan.Input.C == 1
-            ? new(layer, TileShape.First(layer.Plan, n), default, default)
-            : new(layer, TileShape.Forward(layer.Plan, n, _multiprocessors, _elementBytes),
-                TileShape.BackwardData(layer.Plan, first, n, _multiprocessors, _elementBytes),
-                TileShape.BackwardWeights(layer.Plan, n, _elementBytes));
+        Layer Plan(TileLayer layer, ConvPlan? first) => new(
+            layer, TileShape.Forward(layer.Plan, n, _multiprocessors, _elementBytes),
+            TileShape.BackwardData(layer.Plan, first, n, _multiprocessors, _elementBytes),
+            TileShape.BackwardWeights(layer.Plan, n, _elementBytes));
     }
 
     /// <summary>What computes each convolution, by their names.</summary>
@@ -60,24 +50,16 @@ internal sealed class TileConvolutions
         {
             (TileLayer layer, TileShape shape) = (_layers[i].Of, _layers[i].Forward);
             ChannelNorm norm = training ? layer.Statistics(_net.Buffers, _n) : default;
-            if (i == 0)
-            {
-                Launch("first_forward", shape.Grid(_multiprocessors, 4, shape.Groups), shape.WindowBytes(_elementBytes), new FirstForward(
-                    shape, _net.Input.Address, layer.W.Address, Of(layer.Y), norm));
-            }
-            else
-            {
-                Launch($"conv_forward_{shape.WidthOfBlock}", Grid(shape), shape.SharedBytes, new TileForward(
-                    shape, Before(_layers[i - 1].Of, training), layer.W.Address, training || !layer.IsPooledAtOnce ? Of(layer.Y) : 0,
-                    layer.IsPooledAtOnce ? Of(layer.Marked) : 0, layer.Gamma, norm));
-            }
+            TileShape windows = Windows(i, shape.Slots);
+            Launch($"conv_forward_{shape.WidthOfBlock}", Grid(shape), shape.SharedBytes + BytesOf(windows), new TileForward(
+                shape, i > 0 ? Before(_layers[i - 1].Of, training) : default, layer.W.Address,
+                training || !layer.IsPooled ? Of(layer.Y) : 0, layer.IsPooled ? Of(layer.Marked) : 0, layer.Gamma, norm, Input(windows)));
 
-            bool isLast = i == _layers.Length - 1, drops = training && layer.Plan.Dropout is not null;
-            bool marks = layer.IsPooledAtOnce ? drops : layer.IsChanged(training) && (training || !isLast);
+            bool isLast = i == _layers.Length - 1, marks = training && layer.Plan.Dropout is not null;
             if (isLast || marks)
             {
                 _ends[i].Forward(
-                    state, layer.IsPooledAtOnce ? layer.Marked : layer.Y, layer.Affine, marks ? layer.Marked : null,
+                    state, layer.IsPooled ? layer.Marked : layer.Y, layer.Affine, marks ? layer.Marked : null,
                     isLast ? _net.Features : null, layer.Dropout(_seed, training));
             }
         }
@@ -97,53 +79,60 @@ internal sealed class TileConvolutions
             TileLayer layer = _layers[i].Of;
             using (_session.OpenBranch())
             {
-                if (i == 0)
+                if (layer.HasDu)
                 {
-                    BackwardFirst(layer);
+                    BackwardWeights(i);
                 }
                 else
                 {
-                    TileShape weights = _layers[i].BackwardWeights;
-                    int groups = (weights.Outs + 63) / 64 * ((weights.Channels + 31) / 32) * ((weights.Side * weights.Side + 8) / 9);
-                    (int X, int Y) grid = WeightGrid(weights, groups);
-                    Launch("conv_backward_weights", grid, weights.Plane * 96 * _elementBytes, new TileBackwardWeights(
-                        weights, layer.Gradient, Before(_layers[i - 1].Of, training: true), _net.Buffers.PartialWeights.Address),
-                        overlapped: false);
-                    ColumnSums.AddUp(_session, _net.Buffers.PartialWeights, grid.X, (int)layer.DW.Count, layer.DW);
+                    BackwardFirst(layer);
                 }
             }
 
             if (i > 0)
             {
                 (TileLayer below, TileShape shape) = (_layers[i - 1].Of, _layers[i].BackwardData);
-                int bytes = shape.SharedBytes + (below.HasDu ? 0 : _first.FirstBytes(_elementBytes));
+                int bytes = shape.SharedBytes + (below.HasDu ? 0 : First.FirstBytes(_elementBytes));
                 Launch($"conv_backward_data_{shape.WidthOfBlock}", Grid(shape), bytes, new TileBackwardData(
                     shape, layer.Gradient, layer.Turned.Address, Of(below.Marked), below.Affine,
                     below.Dropout(_seed, training: true).KeepScale, below.HasDu ? Of(below.Du) : 0, below.Gradients(_net.Buffers, _n),
-                    below.HasDu ? default : First(below)));
+                    below.HasDu ? default : new FirstGradient(Input(First), _net.Buffers.FirstPartial.Address, below.HasNorm ? 1u : 0)));
             }
         }
     }
 
-    /// <summary>The gradient of the first layer's weights, from sums that may have been made with its du.</summary>
+    private void BackwardWeights(int i)
+    {
+        (TileLayer layer, TileShape shape) = (_layers[i].Of, _layers[i].BackwardWeights);
+        int groups = (shape.Outs + 63) / 64 * ((shape.Channels + 31) / 32) * ((shape.Side * shape.Side + 8) / 9);
+        (int X, int Y) grid = WeightGrid(shape, groups);
+        TileShape windows = Windows(i, shape.Rows);
+        Launch("conv_backward_weights", grid, shape.Plane * 96 * _elementBytes + BytesOf(windows), new TileBackwardWeights(
+            shape, layer.Gradient, i > 0 ? Before(_layers[i - 1].Of, training: true) : default, _net.Buffers.PartialWeights.Address,
+            Input(windows)), overlapped: false);
+        ColumnSums.AddUp(_session, _net.Buffers.PartialWeights, grid.X, (int)layer.DW.Count, layer.DW);
+    }
+
+    /// <summary>The gradient of the first layer's weights, from sums that were made with its du.</summary>
     private void BackwardFirst(TileLayer layer)
     {
-        (TileBuffers buffers, int sums) = (_net.Buffers, TileShape.FirstSums(_first.Side) * _first.Groups);
-        (int X, int Y) grid = layer.HasDu ? _first.Grid(_multiprocessors, 3, _first.Groups) : Grid(_layers[1].BackwardData);
-        if (layer.HasDu)
-        {
-            int bytes = TileShape.Warps * 64 * 32 * _elementBytes + _first.FirstBytes(_elementBytes);
-            Launch("first_backward_weights", grid, bytes, new FirstBackwardWeights(layer.Gradient, First(layer)), overlapped: false);
-        }
-
-        ColumnSums.AddUp(_session, buffers.FirstPartial, grid.X, sums, buffers.FirstSums);
+        (TileBuffers buffers, TileShape first) = (_net.Buffers, First);
+        ColumnSums.AddUp(
+            _session, buffers.FirstPartial, Grid(_layers[1].BackwardData).X, TileShape.FirstSums(first.Side) * first.Groups, buffers.FirstSums);
         Launch("first_weights", ((int)layer.DW.Count / 256 + 1, 1), 0, new FirstWeights(
-            buffers.FirstSums.Address, layer.W.Address, layer.Affine, layer.DW.Address, _first.Outs, _first.Side * _first.Side),
+            buffers.FirstSums.Address, layer.MasterW.Address, layer.Affine, layer.DW.Address, first.Outs, first.Side * first.Side),
             overlapped: false);
     }
 
-    private FirstGradient First(TileLayer layer) =>
-        new(_first, _net.Input.Address, _net.Buffers.FirstPartial.Address, layer.HasNorm ? 1u : 0);
+    /// <summary>The first layer as the kernel sees it that makes its du and uses that up.</summary>
+    private TileShape First => TileShape.First(_layers[0].Of.Plan, _n, _layers[1].BackwardData.Rows, pairs: 1);
+
+    /// <summary>What windows see of so many rows of a layer's output, where it is the first.</summary>
+    private TileShape Windows(int layer, int rows) => layer > 0 ? default : TileShape.First(_layers[0].Of.Plan, _n, rows);
+
+    private int BytesOf(TileShape windows) => windows.InputBytes(_elementBytes);
+
+    private FirstInput Input(TileShape windows) => windows == default ? default : new(windows, _net.Input.Address);
 
     /// <summary>How the next convolution finds a layer.</summary>
     private PreviousLayer Before(TileLayer layer, bool training)

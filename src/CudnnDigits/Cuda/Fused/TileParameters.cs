@@ -10,19 +10,19 @@ internal readonly record struct GradientLayer(
     nint Y, nint Du, Affine Affine, uint Pools, uint PairsFactor);
 
 internal readonly record struct TileForward(
-    TileShape Shape, PreviousLayer Before, nint W, nint Y, nint Pooled, nint Gamma, ChannelNorm Norm);
+    TileShape Shape, PreviousLayer Before, nint W, nint Y, nint Pooled, nint Gamma, ChannelNorm Norm, FirstInput First);
 
 internal readonly record struct TileBackwardData(
     TileShape Shape, GradientLayer Layer, nint Turned, nint Below, Affine AffineBelow, float KeepScale, nint DuBelow,
     ChannelNorm NormBelow, FirstGradient First);
 
-internal readonly record struct TileBackwardWeights(TileShape Shape, GradientLayer Layer, PreviousLayer Before, nint Partial);
+internal readonly record struct TileBackwardWeights(
+    TileShape Shape, GradientLayer Layer, PreviousLayer Before, nint Partial, FirstInput First);
 
-internal readonly record struct FirstForward(TileShape Shape, nint X, nint W, nint Y, ChannelNorm Norm);
+/// <summary>What windows of the first layer see, or none; in first_layer.cuh.</summary>
+internal readonly record struct FirstInput(TileShape Shape, nint X);
 
 /// <summary>Sums for the gradient of the first layer's weights; in first_layer.cuh.</summary>
-internal readonly record struct FirstGradient(TileShape Shape, nint X, nint Partial, uint HasMoments);
-
-internal readonly record struct FirstBackwardWeights(GradientLayer Layer, FirstGradient Gradient);
+internal readonly record struct FirstGradient(FirstInput Input, nint Partial, uint HasMoments);
 
 internal readonly record struct FirstWeights(nint Sums, nint W, Affine Affine, nint Dw, int Outs, int Taps);

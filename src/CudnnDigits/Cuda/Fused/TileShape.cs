@@ -42,9 +42,6 @@ internal readonly record struct TileShape(
     /// <summary>Bytes of weights in shared memory.</summary>
     private int RingBytes => Ring * Side * PieceBytes * (WidthOfBlock / 32);
 
-    /// <summary>Elements of the first layer's input: WindowTile in native/kernels/family/first_layer.cuh.</summary>
-    private int Windows => Slots * Pitch + Padding + (Side - 1) * Pitch + Side;
-
     /// <summary>Groups of outputs, of which each block makes one.</summary>
     public int Groups => (Outs + WidthOfBlock - 1) / WidthOfBlock;
 
@@ -54,9 +51,8 @@ internal readonly record struct TileShape(
     /// <summary>The forward convolution of a layer, for so many samples on so many multiprocessors.</summary>
     public static TileShape Forward(ConvPlan plan, int samples, int multiprocessors, int elementBytes)
     {
-        Shape output = plan.Conv.Infer(plan.Input);
-        TileShape shape = Of(plan.Input, output, plan.Conv.Kernel, plan.Conv.Padding, samples, plan.Pool is null ? 0 : 1, 1);
-        return Fastest(shape, multiprocessors, elementBytes);
+        TileShape shape = Of(plan, samples, plan.Pool is null ? 0 : 1, 1);
+        return Fastest(shape, multiprocessors, elementBytes, plan.Input.C > 1 ? null : plan);
     }
 
     /// <summary>
@@ -70,33 +66,19 @@ internal readonly record struct TileShape(
         return Fastest(Of(output, plan.Input, plan.Conv.Kernel, padding, samples, 0, 1), multiprocessors, elementBytes, first);
     }
 
-    /// <summary>The gradient of a layer's weights: rows of the tall image, dY's planes and the input's.</summary>
+    /// <summary>The gradient of a layer's weights: rows of the tall image, dY's planes and the input's; behind them, the first's own.</summary>
     public static TileShape BackwardWeights(ConvPlan plan, int samples, int elementBytes)
     {
         // Planes of 64 outputs and 32 channels. Floats take twice the room: there, a multiprocessor with 100 KiB has one block.
         int units = 96 * elementBytes / Unit, most = elementBytes == 2 ? Half : 75 << 10;
-        return TallRows(plan, samples, elementBytes, (rows, plane) => units * plane * Unit <= most);
+        return TallRows(plan, samples, elementBytes, (rows, plane) => units * plane * Unit
+            + (plan.Input.C > 1 ? 0 : First(plan, samples, rows).InputBytes(elementBytes)) <= most);
     }
 
-    /// <summary>The first layer's output: few rows at a time, so that many blocks have some.</summary>
-    public static TileShape First(ConvPlan plan, int samples)
+    /// <summary>The first layer's windows, of so many rows of its output at a time; or below a convolution, of pairs of them.</summary>
+    public static TileShape First(ConvPlan plan, int samples, int rows, int pairs = 0)
     {
-        TileShape shape = Of(plan.Input, plan.Conv.Infer(plan.Input), plan.Conv.Kernel, plan.Conv.Padding, samples);
-        return (shape with { WidthOfBlock = 32 }).WithRows(8);
-    }
-
-    /// <summary>The gradient of the first layer's weights: in windows where it is pooled, by default few rows at a time.</summary>
-    public static TileShape FirstBackwardWeights(ConvPlan plan, int samples)
-    {
-        int pools = plan.Pool is null ? 0 : 1;
-        TileShape shape = Of(plan.Input, plan.Conv.Infer(plan.Input), plan.Conv.Kernel, plan.Conv.Padding, samples, pools, pools);
-        return (shape with { WidthOfBlock = 32 }).WithRows(8);
-    }
-
-    /// <summary>The first layer below a convolution, in as many pairs of rows at a time as its du is made in.</summary>
-    public static TileShape FirstBelow(ConvPlan plan, int samples, int rows)
-    {
-        TileShape shape = Of(plan.Input, plan.Conv.Infer(plan.Input), plan.Conv.Kernel, plan.Conv.Padding, samples, 0, 1);
+        TileShape shape = Of(plan.Input, plan.Conv.Infer(plan.Input), plan.Conv.Kernel, plan.Conv.Padding, samples, 0, pairs);
         return (shape with { WidthOfBlock = 32 }).WithRows(rows);
     }
 
@@ -111,11 +93,20 @@ internal readonly record struct TileShape(
     public (int X, int Y) Grid(int multiprocessors, int perMultiprocessor, int groups) =>
         (Math.Clamp(multiprocessors * perMultiprocessor / groups, 1, Tiles), groups);
 
-    /// <summary>Bytes of the first layer's input in shared memory, for the kernel that makes its output.</summary>
-    public int WindowBytes(int elementBytes) => Math.Max(Windows * elementBytes, 8 << 10);
+    /// <summary>Bytes of the first layer's input in shared memory: WindowTile in native/kernels/family/first_layer.cuh.</summary>
+    public int InputBytes(int elementBytes) => (Slots * Pitch + Padding + (Side - 1) * Pitch + Side) * elementBytes;
 
     /// <summary>Bytes of the first layer's input and sums behind what is free while they are added up.</summary>
-    public int FirstBytes(int elementBytes) => FirstSums(Side) * sizeof(float) + Windows * elementBytes;
+    public int FirstBytes(int elementBytes) => FirstSums(Side) * sizeof(float) + InputBytes(elementBytes);
+
+    /// <summary>A layer's convolution; that of the first, of what windows see.</summary>
+    private static TileShape Of(ConvPlan plan, int samples, int pools, int pairs)
+    {
+        (Shape output, int side) = (plan.Conv.Infer(plan.Input), plan.Conv.Kernel);
+        return plan.Input.C > 1
+            ? Of(plan.Input, output, side, plan.Conv.Padding, samples, pools, pairs)
+            : Of(output with { C = side * side }, output, 1, 0, samples, pools, pairs);
+    }
 
     private static TileShape Of(Shape input, Shape output, int side, int padding, int samples, int pools = 0, int pairs = 0) => new(
         samples, input.H, input.W, input.C, output.H, output.W, output.C, side, padding, pools, pairs, 0, 0, 0, 0, 0, 0, 0,
@@ -164,12 +155,16 @@ internal readonly record struct TileShape(
         {
             int behind = 0;
             candidate = candidate.WithRows(rows);
-            if (first is not null)
+            if (first is not null && shape.Side == 1)
+            {
+                behind = First(first, shape.Samples, candidate.Slots).InputBytes(elementBytes);
+            }
+            else if (first is not null)
             {
                 int ofDu = candidate.Fragments * PixelsOfFragment * 32 * elementBytes;
                 int scratch = first.Conv.Kernel == 3 ? Math.Max(ofDu, FirstScratchBytes) : ofDu + FirstScratchBytes;
                 candidate = candidate with { Plane = Math.Max(candidate.Plane, PlaneOf(scratch / Unit, 2)) };
-                behind = FirstBelow(first, shape.Samples, candidate.Rows).FirstBytes(elementBytes);
+                behind = First(first, shape.Samples, candidate.Rows, 1).FirstBytes(elementBytes);
             }
 
             candidate = candidate with { Ring = chunks * 2 * shape.Side };
@@ -197,7 +192,7 @@ internal readonly record struct TileShape(
     /// <summary>Tiles of as many rows of the tall image as fit, but of no more than there are.</summary>
     private static TileShape TallRows(ConvPlan plan, int samples, int elementBytes, Func<int, int, bool> fits)
     {
-        TileShape shape = Of(plan.Input, plan.Conv.Infer(plan.Input), plan.Conv.Kernel, plan.Conv.Padding, samples, 1); // dY by pairs
+        TileShape shape = Of(plan, samples, 1, 0); // dY by pairs of columns
         int all = samples * shape.Period, rows = 1, side = shape.Side, pitch = shape.Pitch;
         while (rows < all && fits(rows + 1, Plane(rows + 1)))
         {
@@ -231,6 +226,9 @@ internal readonly record struct StageOrder(int Rows, int Taps, int Columns, int 
 {
     private const int GroupRows = 32;
 
+    /// <summary>Of one column, the first layer's: taps take the place of columns.</summary>
+    private StageOrder Windows => this with { Taps = 1, Columns = Taps };
+
     private int OfUnit => 16 / ElementBytes;
 
     private int OfChunk => 64 / ElementBytes;
@@ -239,10 +237,15 @@ internal readonly record struct StageOrder(int Rows, int Taps, int Columns, int 
 
     private int Side => (int)Math.Sqrt(Taps);
 
-    public int Size => (Rows + GroupRows - 1) / GroupRows * Chunks * Taps * GroupRows * OfChunk;
+    public int Size => Columns == 1 ? Windows.Size : (Rows + GroupRows - 1) / GroupRows * Chunks * Taps * GroupRows * OfChunk;
 
     public int Place(int row, int tap, int column)
     {
+        if (Columns == 1)
+        {
+            return Windows.Place(row, 0, tap);
+        }
+
         // Row 8 i + 2 j + k of 32 is number 2 i + k of tile j.
         int group = row / GroupRows, tile = row % 8 / 2, number = row % GroupRows / 8 * 2 + row % 2;
         int chunk = column / OfChunk, step = column % OfChunk / (2 * OfUnit), half = column / OfUnit % 2, element = column % OfUnit;

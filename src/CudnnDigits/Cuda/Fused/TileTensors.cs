@@ -24,11 +24,10 @@ internal sealed class TileLayer
         HasDu = plan.Input.C > 1 || plan.Pool is not null || isLast;
         Output = plan.Conv.Infer(plan.Input);
         Pooled = plan.Pool?.Infer(Output) ?? Output;
-        IsPooledAtOnce = plan.Pool is not null && plan.Input.C > 1;
-        Y = arena.Reserve(training || !IsPooledAtOnce ? batch * Output.Size : 0, type);
+        Y = arena.Reserve(training || !IsPooled ? batch * Output.Size : 0, type);
         Marked = IsMarked ? arena.Reserve(IsChanged(training) ? batch * Pooled.Size : 0, type) : Y;
         Du = arena.Reserve(training && HasDu ? batch * Pooled.Size : 0, type);
-        W = parameters.Operand(plan.Conv.WeightName);
+        (W, MasterW) = (parameters.Operand(plan.Conv.WeightName), parameters.Master(plan.Conv.WeightName));
         DW = training ? parameters.Gradient(plan.Conv.WeightName) : default;
         Turned = training && plan.Input.C > 1 ? parameters.Turned(plan.Conv.WeightName) : default;
         if (plan.Norm is { } norm)
@@ -57,13 +56,13 @@ internal sealed class TileLayer
     /// <summary>Whether du is stored. It is not where the kernel that makes it uses it up: for the first layer's weights.</summary>
     public bool HasDu { get; }
 
-    public bool IsMarked => Plan.Pool is not null || Plan.Dropout is not null;
+    public bool IsMarked => IsPooled || Plan.Dropout is not null;
 
-    /// <summary>Whether the kernel that makes y pools it, too: all but the first layer.</summary>
-    public bool IsPooledAtOnce { get; }
+    /// <summary>Whether the kernel that makes y pools it, too.</summary>
+    public bool IsPooled => Plan.Pool is not null;
 
     /// <summary>Whether what follows reads Marked instead of Y.</summary>
-    public bool IsChanged(bool training) => Plan.Pool is not null || (training && IsMarked);
+    public bool IsChanged(bool training) => IsPooled || (training && IsMarked);
 
     public bool HasNorm => _norm is not null;
 
@@ -76,8 +75,10 @@ internal sealed class TileLayer
 
     public DeviceTensor Du { get; }
 
-    /// <summary>Weights as <see cref="StageOrder"/>, of the first layer as they are; the same turned round; their gradient, f32.</summary>
+    /// <summary>Weights as <see cref="StageOrder"/>; as they are, f32; the first turned round; their gradient, f32.</summary>
     public DeviceTensor W { get; }
+
+    public DeviceTensor MasterW { get; }
 
     public DeviceTensor Turned { get; }
 
@@ -92,7 +93,7 @@ internal sealed class TileLayer
 
     /// <summary>The layer on the way back.</summary>
     public GradientLayer Gradient =>
-        new(Y.Address, Du.Address, Affine, Plan.Pool is null ? 0u : 1, TileShape.Factor((Output.H + 1) / 2));
+        new(Y.Address, Du.Address, Affine, IsPooled ? 1u : 0, TileShape.Factor((Output.H + 1) / 2));
 
     /// <summary>The end of the kernel that makes y; a layer with a bias needs no sums of it.</summary>
     public ChannelNorm Statistics(TileBuffers buffers, int n) => HasNorm ? Gradients(buffers, n) : default;
