@@ -10,22 +10,22 @@ namespace CudnnDigits.Cuda.Tests;
 public class FeatureTests
 {
     [Theory]
-    [InlineData(Precision.Bf16, 28, 28, 32, true, 0.25, 3)]
-    [InlineData(Precision.Bf16, 13, 13, 24, true, 0.25, 2)] // pooling drops a row and a column
-    [InlineData(Precision.Bf16, 7, 7, 256, true, 0, 5)]
-    [InlineData(Precision.Bf16, 3, 3, 8, false, 0.5, 1)]
-    [InlineData(Precision.Bf16, 3, 3, 72, false, 0, 13)]
-    [InlineData(Precision.Tf32, 26, 26, 8, true, 0.25, 1)]
-    [InlineData(Precision.Tf32, 11, 11, 64, true, 0, 3)]
-    [InlineData(Precision.Tf32, 3, 3, 24, false, 0.25, 7)]
-    [InlineData(Precision.Fp32, 28, 28, 24, true, 0, 2)]
-    [InlineData(Precision.Fp32, 13, 13, 64, false, 0.25, 3)]
-    [InlineData(Precision.Fp32, 7, 7, 256, true, 0.25, 11)]
-    [InlineData(Precision.Fp32, 3, 3, 136, true, 0.5, 401)] // more pixels than fit at once
+    [InlineData(Precision.Bf16, 14, 14, 32, 0.25, 3)]
+    [InlineData(Precision.Bf16, 6, 6, 24, 0.25, 2)]
+    [InlineData(Precision.Bf16, 3, 3, 256, 0, 5)]
+    [InlineData(Precision.Bf16, 3, 3, 8, 0.5, 1)]
+    [InlineData(Precision.Bf16, 3, 3, 72, 0, 13)]
+    [InlineData(Precision.Tf32, 13, 13, 8, 0.25, 1)]
+    [InlineData(Precision.Tf32, 5, 5, 64, 0, 3)]
+    [InlineData(Precision.Tf32, 3, 3, 24, 0.25, 7)]
+    [InlineData(Precision.Fp32, 14, 14, 24, 0, 2)]
+    [InlineData(Precision.Fp32, 13, 13, 64, 0.25, 3)]
+    [InlineData(Precision.Fp32, 3, 3, 256, 0.25, 11)]
+    [InlineData(Precision.Fp32, 1, 1, 136, 0.5, 401)] // more pixels than fit at once
     public void Features_and_their_gradient_follow_plain_loops(
-        Precision precision, int height, int width, int channels, bool pools, double rate, int n) => DeviceLab.Run(precision, lab =>
+        Precision precision, int height, int width, int channels, double rate, int n) => DeviceLab.Run(precision, lab =>
         {
-            End end = new(lab, new Shape(channels, height, width), pools, rate, n);
+            End end = new(lab, new Shape(channels, height, width), rate, n);
             end.Forward();
             (float[] marked, float[] z) = end.Expected();
             Assert.Equal(marked, lab.Download(end.Marked));
@@ -49,7 +49,7 @@ public class FeatureTests
     [InlineData(Precision.Fp32)]
     public void A_bias_has_the_sum_of_du_as_its_gradient(Precision precision) => DeviceLab.Run(precision, lab =>
     {
-        End end = new(lab, new Shape(32, 11, 11), pools: true, rate: 0, n: 5, bias: true);
+        End end = new(lab, new Shape(32, 5, 5), rate: 0, n: 5, bias: true);
         end.Forward();
         end.Backward();
         float[] du = lab.Download(end.Du);
@@ -69,26 +69,11 @@ public class FeatureTests
     [InlineData(Precision.Fp32)]
     public void What_is_no_number_or_infinite_stays_visible(Precision precision) => DeviceLab.Run(precision, lab =>
     {
-        // One window each; scales of both signs by turns.
-        float[] y = new float[8 * 4];
-        for (int i = 0; i < y.Length; i++)
-        {
-            y[i] = (i % 8, i / 8) switch
-            {
-                (0 or 1, 2) => float.NaN,
-                (2, 1) => float.PositiveInfinity,
-                (3, 1) => float.NegativeInfinity,
-                (4, 1) => float.NegativeInfinity, // is not the greatest
-                (5, 1) => float.PositiveInfinity,
-                _ => 1 + i / 8,
-            };
-        }
-
-        End end = new(lab, new Shape(8, 2, 2), pools: true, rate: 0, n: 1);
-        end.Set(y, [1, -1, 1, -1, 1, -1, float.NaN, 1], new float[8]);
-        end.Forward();
         const float Infinity = float.PositiveInfinity;
-        Assert.Equal([float.NaN, float.NaN, Infinity, Infinity, 4, 0, float.NaN, 4], lab.Download(end.Z));
+        End end = new(lab, new Shape(8, 1, 1), rate: 0, n: 1);
+        end.Set([float.NaN, float.NaN, Infinity, -Infinity, -Infinity, Infinity, 1, 4], [1, -1, 1, -1, 1, -1, float.NaN, 1], new float[8]);
+        end.Forward();
+        Assert.Equal([float.NaN, float.NaN, Infinity, Infinity, 0, 0, float.NaN, 4], lab.Download(end.Z));
     });
 
     [Theory]
@@ -117,21 +102,19 @@ public class FeatureTests
         private readonly Features _features;
         private readonly Dropout _dropout;
         private readonly Shape _shape;
-        private readonly bool _pools;
-        private readonly int _n, _height, _width;
+        private readonly int _n;
         private readonly DeviceTensor _y, _dz, _state;
         private readonly float[] _gradient;
         private float[] _values, _scale, _shift;
 
-        public End(DeviceLab lab, Shape shape, bool pools, double rate, int n, bool bias = false)
+        public End(DeviceLab lab, Shape shape, double rate, int n, bool bias = false)
         {
-            (_lab, _shape, _pools, _n) = (lab, shape, pools, n);
-            (_height, _width) = pools ? (shape.H / 2, shape.W / 2) : (shape.H, shape.W);
-            _features = new Features(lab.Session, shape, pools, n);
+            (_lab, _shape, _n) = (lab, shape, n);
+            _features = new Features(lab.Session, shape, n);
             _dropout = rate > 0 ? Dropout.Of(new DropoutLayer("drop", rate), (int)Layer, Seed) : Dropout.None;
             Random random = new(n);
-            int channels = shape.C, count = n * _height * _width * channels;
-            _values = [.. Enumerable.Range(0, n * shape.Size).Select(_ => Stored(random.Next(-8, 8) / 5f))]; // often equal in a window
+            int channels = shape.C, count = n * shape.Size;
+            _values = [.. Enumerable.Range(0, count).Select(_ => Stored(random.Next(-8, 8) / 5f))];
             _gradient = [.. Enumerable.Range(0, count).Select(_ => Stored((float)random.NextDouble() - 0.5f))];
             _scale = [.. Enumerable.Range(0, channels).Select(c => bias ? 1 : c == 1 ? 0 : (float)random.NextDouble() - 0.3f)];
             _shift = [.. Enumerable.Range(0, channels).Select(_ => (float)random.NextDouble() - 0.4f)];
@@ -172,19 +155,8 @@ public class FeatureTests
 
         public (float[] Marked, float[] Z) Expected(bool drops = true)
         {
-            int size = _height * _width * _shape.C;
-            float[] marked = new float[_n * size];
-            for (int i = 0; i < marked.Length; i++)
-            {
-                (int sample, int row, int column, int c) = (i / size, i % size / _shape.C / _width, i / _shape.C % _width, i % _shape.C);
-                marked[i] = _pools ? Windows().MaxBy(y => _scale[c] < 0 ? -y : y) : At(row, column);
-
-                float At(int h, int w) => _values[((sample * _shape.H + h) * _shape.W + w) * _shape.C + c];
-
-                float[] Windows() => [At(2 * row, 2 * column), At(2 * row, 2 * column + 1), At(2 * row + 1, 2 * column),
-                    At(2 * row + 1, 2 * column + 1)];
-            }
-
+            int size = _shape.Size;
+            float[] marked = [.. _values];
             for (int sample = 0; sample < _n && drops && _dropout.Threshold > 0; sample++)
             {
                 uint[] words = new uint[size];

@@ -4,12 +4,11 @@
 
 struct FeaturesForward {
     const StepState *state;
-    const void *y; // (N, height, width, channels)
+    const void *y; // (rows, channels), and so is what comes out; either may be missing
     Affine affine;
-    void *marked, *z; // (N, height, width, channels), or half of that height and width; either may be missing
+    void *marked, *z;
     Dropout dropout;
-    int samples, height, width, channels;
-    unsigned pools;
+    int rows, pixels, channels; // pixels: rows of a sample
 };
 
 struct FeaturesBackward {
@@ -21,34 +20,12 @@ struct FeaturesBackward {
     int rows;
 };
 
-// A pixel of the batch, and how it goes on by so many of them.
-struct Pixel {
-    int n, row, column;
-
-    DEVICE_INLINE Pixel(int i, int height, int width) : n(i / (height * width)), row(i / width % height), column(i % width) {}
-
-    DEVICE_INLINE void next(const Pixel &step, int height, int width) {
-        n += step.n;
-        row += step.row;
-        column += step.column;
-        if (column >= width) {
-            column -= width;
-            ++row;
-        }
-        if (row >= height) {
-            row -= height;
-            ++n;
-        }
-    }
-};
-
 constexpr int forward_threads = 256;
 
 // A thread has the same channels all along, a unit of them.
 template <class Mode> DEVICE_INLINE void features_forward(const FeaturesForward &p) {
     using Element = typename Mode::Element;
     const int units = p.channels / Mode::of_unit, at_once = forward_threads / units, channel = (int)threadIdx.x % units * Mode::of_unit;
-    const int height = p.pools ? p.height / 2 : p.height, width = p.pools ? p.width / 2 : p.width;
     wait_for_kernel_before();
     let_next_kernel_begin();
     if ((int)threadIdx.x >= at_once * units) {
@@ -57,22 +34,12 @@ template <class Mode> DEVICE_INLINE void features_forward(const FeaturesForward 
     const Values<Mode::of_unit> scale = p.affine.scales<Mode::of_unit>(channel).times(p.dropout.keep_scale),
                                 shift = p.affine.shifts<Mode::of_unit>(channel).times(p.dropout.keep_scale);
     const Digits digits(p.state, p.dropout);
-    const Pixel step((int)gridDim.x * at_once, height, width);
-    for (Pixel at((int)blockIdx.x * at_once + (int)threadIdx.x / units, height, width); at.n < p.samples; at.next(step, height, width)) {
-        const int element = (at.row * width + at.column) * p.channels + channel;
-        const long long place = (long long)at.n * (height * width * p.channels) + element;
-        Unit marked;
-        if (p.pools) {
-            const Element *from = static_cast<const Element *>(p.y) + (long long)at.n * (p.height * p.width * p.channels) +
-                                  (2 * at.row * p.width + 2 * at.column) * p.channels + channel;
-            const Element *below = from + p.width * p.channels;
-            const Unit y[4] = {load_unit(from), load_unit(from + p.channels), load_unit(below), load_unit(below + p.channels)};
-            marked = pooled_unit<Mode>(y, scale);
-        } else {
-            marked = load_unit(static_cast<const Element *>(p.y) + place);
-        }
+    for (int row = (int)blockIdx.x * at_once + (int)threadIdx.x / units; row < p.rows; row += (int)gridDim.x * at_once) {
+        const long long place = (long long)row * p.channels + channel;
+        Unit marked = load_unit(static_cast<const Element *>(p.y) + place);
         if (p.dropout.threshold > 0) {
-            marked = marked_unit<Mode>(marked, p.dropout, (unsigned)element, digits.row(at.n), digits.epoch);
+            const int n = row / p.pixels, element = (row - n * p.pixels) * p.channels + channel;
+            marked = marked_unit<Mode>(marked, p.dropout, (unsigned)element, digits.row(n), digits.epoch);
         }
         if (p.marked) {
             store_unit(static_cast<Element *>(p.marked) + place, marked);

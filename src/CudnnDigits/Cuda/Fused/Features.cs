@@ -13,15 +13,13 @@ internal sealed class Features
     private const string ForwardKernel = "features_forward", BackwardKernel = "features_backward";
 
     private readonly CudaSession _session;
-    private readonly Shape _y;
-    private readonly bool _pools;
-    private readonly int _n, _rows; // rows: pixels of the features, in all samples
+    private readonly int _rows, _pixels, _channels; // rows: pixels of all samples
     private readonly long _blocks;
     private readonly (long X, long Y) _gradientBlocks;
 
-    public Features(CudaSession session, Shape y, bool pools, int n)
+    public Features(CudaSession session, Shape y, int n)
     {
-        (_session, _y, _pools, _n, _rows) = (session, y, pools, n, n * (pools ? y.H / 2 * (y.W / 2) : y.H * y.W));
+        (_session, _rows, _pixels, _channels) = (session, n * y.H * y.W, y.H * y.W, y.C);
         int channels = KernelSource.Family["features_backward_channels"], groups = (y.C + channels - 1) / channels; // of a block, of all
         _blocks = Blocks(ForwardKernel, y.C, 4 * session.Multiprocessors);
         _gradientBlocks = (Blocks(BackwardKernel, Math.Min(y.C, channels), session.Multiprocessors / groups), groups);
@@ -32,13 +30,12 @@ internal sealed class Features
     public long Sums { get; }
 
     /// <summary>
-    /// z = dropout(relu(scale · y + shift)), of the greatest in each 2×2 window where it pools. marked: y of those, with marks where
-    /// dropout took them, for the next convolution and <see cref="Backward"/>. Either may be left out.
+    /// z = dropout(relu(scale · y + shift)). marked: y, with marks where dropout took it, for the next convolution and
+    /// <see cref="Backward"/>. Either may be left out.
     /// </summary>
     public void Forward(DeviceTensor state, DeviceTensor y, in Affine affine, DeviceTensor? marked, DeviceTensor? z, in Dropout dropout) =>
         _session.LaunchFamily(ForwardKernel, (_blocks, 1), null, new FeaturesForward(
-            state.Address, y.Holding((long)_n * _y.Size, _session.ActivationType), affine, OrNone(marked), OrNone(z),
-            dropout, _n, _y.H, _y.W, _y.C, _pools ? 1u : 0), overlapped: true);
+            state.Address, Of(y), affine, OrNone(marked), OrNone(z), dropout, _rows, _pixels, _channels), overlapped: true);
 
     /// <summary>du, the gradient before ReLU and dropout; and the gradients of batch norm's parameters, or of the bias.</summary>
     public void Backward(DeviceTensor dz, DeviceTensor marked, in Affine affine, DeviceTensor du, in ChannelNorm norm, float keepScale) =>
@@ -62,12 +59,12 @@ internal sealed class Features
 
     private nint OrNone(DeviceTensor? features) => features is { } some ? Of(some) : 0;
 
-    private nint Of(DeviceTensor features) => features.Holding((long)_rows * _y.C, _session.ActivationType);
+    private nint Of(DeviceTensor features) => features.Holding((long)_rows * _channels, _session.ActivationType);
 }
 
 /// <summary>Parameters of native/kernels/family/features.cu.</summary>
 internal readonly record struct FeaturesForward(
-    nint State, nint Y, Affine Affine, nint Marked, nint Z, Dropout Dropout, int Samples, int Height, int Width, int Channels, uint Pools);
+    nint State, nint Y, Affine Affine, nint Marked, nint Z, Dropout Dropout, int Rows, int Pixels, int Channels);
 
 /// <summary>Parameters of features_backward in native/kernels/family/features.cu.</summary>
 internal readonly record struct FeaturesBackward(

@@ -23,7 +23,7 @@ internal sealed class TileConvolutions
         (_multiprocessors, _elementBytes) = (session.Multiprocessors, (int)session.ActivationType);
         _ = session.FamilyKernels; // loaded now: not while something is captured
         _layers = [.. net.Layers.Select((layer, i) => Plan(layer, i == 1 && !net.Layers[0].HasDu ? net.Layers[0].Plan : null))];
-        _ends = [.. net.Layers.Select(layer => new Features(session, layer.Pooled, pools: false, n))];
+        _ends = [.. net.Layers.Select(layer => new Features(session, layer.Pooled, n))];
 
         Layer Plan(TileLayer layer, ConvPlan? first) => new(
             layer, TileShape.Forward(layer.Plan, n, _multiprocessors, _elementBytes),
