@@ -103,7 +103,7 @@ template <class Mode, int Groups> struct ForwardOutput {
 
 template <class Mode, int Groups> DEVICE_INLINE void conv_forward(const TileForward &p) {
     const Convolution &c = p.shape;
-    unsigned char *behind = dynamic_shared_memory + units_of_chunk * c.plane_bytes() + c.ring_slots() * c.side * piece_bytes;
+    unsigned char *behind = dynamic_shared_memory + units_of_chunk * c.plane_bytes() + c.ring * c.side * piece_bytes;
     ForwardInput<Mode, Groups> input{p, {reinterpret_cast<typename Mode::Element *>(behind)}};
     if (input.is_first()) {
         input.windows.clear(p.first.shape);
