@@ -9,11 +9,15 @@ namespace CudnnDigits.Tests;
 /// </summary>
 public class TileShapeTests
 {
-    private const int TwoBlocks = 47 << 10, MostOfBlock = 99 << 10, SumBytes = (4 * 128 * 8) + (2 * 32 * 4); // bytes of shared memory
+    private const int Kibi = 1024, SumBytes = (4 * 128 * 8) + (2 * 32 * 4); // bytes of shared memory
 
     private static readonly int[] Batches = [.. Enumerable.Range(1, 70), 127, 128, 131, 255, 256, 509, 1000, 1024, 2047, 4093, 4096];
 
     private static readonly int[] Multiprocessors = [1, 2, 16, 46, 68, 108, 132];
+
+    /// <summary>An A100's, an H200's, and as little as a GPU since Ampere may have.</summary>
+    private static TileRoom Room(int multiprocessors) =>
+        new(multiprocessors, multiprocessors switch { 108 => 164, 132 => 228, _ => 100 } * Kibi);
 
     /// <summary>The declared networks, one with wide layers, and one of sides from 24 down to 3 with both sizes of window.</summary>
     private static readonly NetworkSpec[] Networks =
@@ -38,9 +42,9 @@ public class TileShapeTests
             ConvPlan? below = first.Pool is null && plan == second ? first : null; // whose weights' gradient is made on the way
             TileShape[] shapes =
             [
-                TileShape.Forward(plan, batch, multiprocessors, elementBytes),
-                TileShape.BackwardData(plan, null, batch, multiprocessors, elementBytes),
-                TileShape.BackwardData(plan, below, batch, multiprocessors, elementBytes),
+                TileShape.Forward(plan, batch, Room(multiprocessors), elementBytes),
+                TileShape.BackwardData(plan, null, batch, Room(multiprocessors), elementBytes),
+                TileShape.BackwardData(plan, below, batch, Room(multiprocessors), elementBytes),
             ];
             foreach (TileShape shape in plan.Input.C > 1 ? shapes : shapes[..1])
             {
@@ -51,7 +55,7 @@ public class TileShapeTests
                 Assert.True(shape.WidthOfBlock == 64 || shape.WidthOfBlock == 32);
                 Assert.Equal(2, shape.Plane % 8); // eight neighbours of two planes lie in different banks
                 int room = (4 * shape.Plane * 16) + (shape.Ring * shape.Side * 32 * shape.WidthOfBlock);
-                Assert.InRange(shape.SharedBytes, Math.Max(room, SumBytes), TwoBlocks - CheckInput(plan, batch, shape.Slots));
+                Assert.InRange(shape.SharedBytes, Math.Max(room, SumBytes), Most(shape.BlocksAtOnce) - CheckInput(plan, batch, shape.Slots));
                 int stages = (shape.Channels * elementBytes + 63) / 64 * 2 * shape.Side;
                 Assert.True(shape.Ring == stages || shape.Ring == (shape.Side > 3 ? 2 : 3));
             }
@@ -64,11 +68,16 @@ public class TileShapeTests
                 Assert.InRange(below.Conv.Kernel == 3 ? Math.Max(ofDu, sums) : ofDu + sums, 1, shape.Plane * 16);
                 int all = (below.Conv.Kernel == 3 ? 6 : 14) * 512 + CheckInput(below, batch, shape.Rows, 1);
                 Assert.Equal((shape.Rows, shape.Tiles, all), (gradient.Rows, gradient.Tiles, gradient.FirstBytes(elementBytes)));
-                Assert.InRange(shape.SharedBytes + all, 0, TwoBlocks);
+                Assert.InRange(shape.SharedBytes + all, 0, Most(3));
             }
 
-            TileShape weights = TileShape.BackwardWeights(plan, batch, elementBytes);
-            CheckWeights(weights, 96 * elementBytes, (elementBytes == 2 ? TwoBlocks : MostOfBlock) - CheckInput(plan, batch, weights.Rows));
+            TileShape weights = TileShape.BackwardWeights(plan, batch, Room(multiprocessors), elementBytes);
+            CheckWeights(weights, 96 * elementBytes, (elementBytes == 2 ? Most(2) : 97 * Kibi) - CheckInput(plan, batch, weights.Rows));
+
+            // So many blocks fit at once, or two: with a KiB of the driver, and two that kernels declare. None has more than 99.
+            int Most(int blocks) => Math.Max(
+                Math.Min(Room(multiprocessors).SharedMemory / blocks, 100 * Kibi), Room(multiprocessors).SharedMemory >= 150 * Kibi ? 0 : 50 * Kibi)
+                - (3 * Kibi);
         }
 
         // Bytes of the first layer's input that windows of so many rows see, with a window of zeros behind it; of others, none.
@@ -109,11 +118,11 @@ public class TileShapeTests
             {
                 foreach (TileShape shape in new[]
                 {
-                    TileShape.Forward(plan, batch, multiprocessors, elementBytes),
-                    TileShape.BackwardData(plan, null, batch, multiprocessors, elementBytes),
+                    TileShape.Forward(plan, batch, Room(multiprocessors), elementBytes),
+                    TileShape.BackwardData(plan, null, batch, Room(multiprocessors), elementBytes),
                 })
                 {
-                    (int x, int y) = shape.Grid(multiprocessors, shape.WidthOfBlock == 32 ? 3 : 2, shape.Groups);
+                    (int x, int y) = shape.Grid(multiprocessors, shape.BlocksAtOnce, shape.Groups);
                     Assert.InRange(x, 1, shape.Tiles);
                     Assert.True(y * shape.WidthOfBlock >= shape.Outs);
                     Assert.True((long)x * y * 2 * shape.WidthOfBlock <= buffers.Partial.Count, $"{shape} on {multiprocessors}");

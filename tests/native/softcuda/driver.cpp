@@ -156,6 +156,9 @@ EXPORT cuDeviceGetAttribute(int *value, int attribute, int) {
     case 16:
         *value = (int)setting("SOFTCUDA_MULTIPROCESSORS", 2);
         return success;
+    case 81: // a multiprocessor's: the driver takes one KiB of it for a block
+        *value = (int)most_shared() + 1024;
+        return success;
     case 97:
         *value = (int)most_shared();
         return success;

@@ -64,6 +64,9 @@ internal sealed class CudaSession : IDisposable
 
     public int Multiprocessors => Context.Gpu.Multiprocessors;
 
+    /// <summary>Bytes of shared memory of each.</summary>
+    public int SharedMemory => Context.Gpu.SharedMemory;
+
     /// <summary>What activations, and the weights that multiply them, are stored as.</summary>
     public DeviceType ActivationType => Precision == Precision.Bf16 ? DeviceType.Bf16 : DeviceType.F32;
 

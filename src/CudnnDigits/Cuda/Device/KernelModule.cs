@@ -8,8 +8,8 @@ namespace CudnnDigits.Cuda.Device;
 /// <summary>Our own kernels, compiled by the driver and loaded.</summary>
 internal sealed unsafe class KernelModule : CudaHandle
 {
-    /// <summary>What a block may have of dynamic shared memory without being asked for more.</summary>
-    private const int UsualSharedBytes = 48 << 10;
+    /// <summary>What a block has of dynamic shared memory without being asked for more, beside what the kernel declares: 48 KiB in all.</summary>
+    private const int UsualSharedBytes = 44 << 10;
 
     private const int LogBytes = 8192;
 

@@ -21,14 +21,15 @@ internal sealed class TileConvolutions
     {
         (_session, _net, _n, _seed) = (session, net, n, seed);
         (_multiprocessors, _elementBytes) = (session.Multiprocessors, (int)session.ActivationType);
+        TileRoom room = new(_multiprocessors, session.SharedMemory);
         _ = session.FamilyKernels; // loaded now: not while something is captured
         _layers = [.. net.Layers.Select((layer, i) => Plan(layer, i == 1 && !net.Layers[0].HasDu ? net.Layers[0].Plan : null))];
         _ends = [.. net.Layers.Select(layer => new Features(session, layer.Pooled, n))];
 
         Layer Plan(TileLayer layer, ConvPlan? first) => new(
-            layer, TileShape.Forward(layer.Plan, n, _multiprocessors, _elementBytes),
-            TileShape.BackwardData(layer.Plan, first, n, _multiprocessors, _elementBytes),
-            TileShape.BackwardWeights(layer.Plan, n, _elementBytes));
+            layer, TileShape.Forward(layer.Plan, n, room, _elementBytes),
+            TileShape.BackwardData(layer.Plan, first, n, room, _elementBytes),
+            TileShape.BackwardWeights(layer.Plan, n, room, _elementBytes));
     }
 
     /// <summary>What computes each convolution, by their names.</summary>
@@ -142,7 +143,7 @@ internal sealed class TileConvolutions
             Of(layer.IsChanged(training) ? layer.Marked : layer.Y), layer.Affine, dropout.KeepScale, dropout.Threshold > 0 ? 1u : 0);
     }
 
-    private (int X, int Y) Grid(TileShape shape) => shape.Grid(_multiprocessors, shape.WidthOfBlock == 32 ? 3 : 2, shape.Groups);
+    private (int X, int Y) Grid(TileShape shape) => shape.Grid(_multiprocessors, shape.BlocksAtOnce, shape.Groups);
 
     /// <summary>Blocks along x leave gradients: no more than there is room for.</summary>
     private (int X, int Y) WeightGrid(TileShape shape, int groups)

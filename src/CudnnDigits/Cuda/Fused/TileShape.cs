@@ -12,12 +12,6 @@ internal readonly record struct TileShape(
     int Rows, int Tiles, int Slots, int Plane, int Fragments, int WidthOfBlock, int Ring, uint WidthFactor, uint PeriodFactor,
     uint AcrossFactor, uint DownFactor)
 {
-    /// <summary>
-    /// Two blocks of so much dynamic shared memory fit a multiprocessor of any GPU since Ampere: it has 100 KiB, of which the driver takes
-    /// one for each block.
-    /// </summary>
-    private const int Half = 47 << 10;
-
     /// <summary>Bytes of a unit of channels.</summary>
     private const int Unit = 16;
 
@@ -45,32 +39,35 @@ internal readonly record struct TileShape(
     /// <summary>Groups of outputs, of which each block makes one.</summary>
     public int Groups => (Outs + WidthOfBlock - 1) / WidthOfBlock;
 
+    /// <summary>For how many blocks that convolve a multiprocessor has registers.</summary>
+    public int BlocksAtOnce => WidthOfBlock == 32 ? 3 : 2;
+
     /// <summary>Dynamic shared memory of a block that convolves.</summary>
     public int SharedBytes => (4 * Plane * Unit) + RingBytes;
 
     /// <summary>The forward convolution of a layer, for so many samples on so many multiprocessors.</summary>
-    public static TileShape Forward(ConvPlan plan, int samples, int multiprocessors, int elementBytes)
+    public static TileShape Forward(ConvPlan plan, int samples, TileRoom room, int elementBytes)
     {
         TileShape shape = Of(plan, samples, plan.Pool is null ? 0 : 1, 1);
-        return Fastest(shape, multiprocessors, elementBytes, plan.Input.C > 1 ? null : plan);
+        return Fastest(shape, room, elementBytes, plan.Input.C > 1 ? null : plan);
     }
 
     /// <summary>
     /// The convolution of dY with the weights turned round that gives the gradient of the layer's input. first: the layer below, where its
     /// weights' gradient is made on the way.
     /// </summary>
-    public static TileShape BackwardData(ConvPlan plan, ConvPlan? first, int samples, int multiprocessors, int elementBytes)
+    public static TileShape BackwardData(ConvPlan plan, ConvPlan? first, int samples, TileRoom room, int elementBytes)
     {
         Shape output = plan.Conv.Infer(plan.Input);
         int padding = plan.Conv.Kernel - 1 - plan.Conv.Padding;
-        return Fastest(Of(output, plan.Input, plan.Conv.Kernel, padding, samples, 0, 1), multiprocessors, elementBytes, first);
+        return Fastest(Of(output, plan.Input, plan.Conv.Kernel, padding, samples, 0, 1), room, elementBytes, first);
     }
 
     /// <summary>The gradient of a layer's weights: rows of the tall image, dY's planes and the input's; behind them, the first's own.</summary>
-    public static TileShape BackwardWeights(ConvPlan plan, int samples, int elementBytes)
+    public static TileShape BackwardWeights(ConvPlan plan, int samples, TileRoom room, int elementBytes)
     {
         // Planes of 64 outputs and 32 channels. Floats take twice the room: there, a multiprocessor with 100 KiB has one block.
-        int units = 96 * elementBytes / Unit, most = elementBytes == 2 ? Half : 75 << 10;
+        int units = 96 * elementBytes / Unit, most = Math.Max(room.OfBlock(2), elementBytes == 2 ? 0 : 75 << 10);
         return TallRows(plan, samples, elementBytes, (rows, plane) => units * plane * Unit
             + (plan.Input.C > 1 ? 0 : First(plan, samples, rows).InputBytes(elementBytes)) <= most);
     }
@@ -119,7 +116,7 @@ internal readonly record struct TileShape(
     /// The outputs and pixels of a block for which a multiprocessor has least to do, roughly: products at eight cycles each, sixteen
     /// bytes of input at one, a wait for each tile.
     /// </summary>
-    private static TileShape Fastest(TileShape shape, int multiprocessors, int elementBytes, ConvPlan? first = null)
+    private static TileShape Fastest(TileShape shape, TileRoom room, int elementBytes, ConvPlan? first = null)
     {
         int chunks = (shape.Channels * elementBytes + 63) / 64;
         (TileShape Shape, double Cycles) best = (shape, double.MaxValue);
@@ -140,7 +137,7 @@ internal readonly record struct TileShape(
                 }
 
                 double ofTile = chunks * (shape.Side * shape.Side * fragments * width * 2.0 + candidate.Slots * shape.Width);
-                int ofMultiprocessor = (int)(((long)candidate.Tiles * candidate.Groups + multiprocessors - 1) / multiprocessors);
+                int ofMultiprocessor = (int)(((long)candidate.Tiles * candidate.Groups + room.Multiprocessors - 1) / room.Multiprocessors);
                 double cycles = ofMultiprocessor * ofTile + 2000.0 * chunks * (ofMultiprocessor + 1) / 2;
                 best = cycles < best.Cycles ? (candidate, cycles) : best;
             }
@@ -153,7 +150,7 @@ internal readonly record struct TileShape(
         // place, or behind where du is read twice.
         bool Fits(int rows, ref TileShape candidate)
         {
-            int behind = 0;
+            int behind = 0, most = room.OfBlock(candidate.BlocksAtOnce);
             candidate = candidate.WithRows(rows);
             if (first is not null && shape.Side == 1)
             {
@@ -168,12 +165,12 @@ internal readonly record struct TileShape(
             }
 
             candidate = candidate with { Ring = chunks * 2 * shape.Side };
-            if (candidate.SharedBytes + behind > Half)
+            if (candidate.SharedBytes + behind > most)
             {
                 candidate = candidate with { Ring = shape.Side > 3 ? 2 : 3 };
             }
 
-            return candidate.SharedBytes + behind <= Half;
+            return candidate.SharedBytes + behind <= most;
         }
     }
 
@@ -211,6 +208,18 @@ internal readonly record struct TileShape(
 
     /// <summary>So that what is read together lies in different banks: a remainder by eight of sixteen bytes.</summary>
     private static int PlaneOf(int positions, int remainder) => (positions - remainder + 7) / 8 * 8 + remainder;
+}
+
+/// <summary>What tiles are made for.</summary>
+/// <param name="Multiprocessors">Of the GPU.</param>
+/// <param name="SharedMemory">Bytes of each.</param>
+internal readonly record struct TileRoom(int Multiprocessors, int SharedMemory)
+{
+    /// <summary>
+    /// Bytes of dynamic shared memory of a block where so many run at once; where they would have less than two have on any GPU since
+    /// Ampere, of which none has less than 100 KiB, two do. A block may have 99. The driver takes one of each, and kernels declare up to two.
+    /// </summary>
+    public int OfBlock(int blocks) => Math.Min(Math.Max(SharedMemory / blocks, 50 << 10), 100 << 10) - (3 << 10);
 }
 
 /// <summary>

@@ -35,7 +35,8 @@ internal static unsafe partial class CudaDriver
 {
     public const int StreamNonBlocking = 1, CaptureThreadLocal = 1, CaptureStatusNone = 0;
     public const uint EventDisableTiming = 2;
-    public const int AttributeMultiprocessorCount = 16, AttributeComputeCapabilityMajor = 75, AttributeComputeCapabilityMinor = 76;
+    public const int AttributeMultiprocessorCount = 16, AttributeComputeCapabilityMajor = 75, AttributeComputeCapabilityMinor = 76,
+        AttributeSharedMemoryPerMultiprocessor = 81;
     public const int FunctionMaxDynamicSharedBytes = 8;
     public const int LaunchProgrammaticStreamSerialization = 6;
     public const int JitErrorLogBuffer = 5, JitErrorLogBufferSizeBytes = 6;
