@@ -62,22 +62,20 @@ template <class Mode> DEVICE_INLINE Unit pooled_unit(const Unit (&y)[4], const V
     return out;
 }
 
-// The way back through pooling: what is given to a channel goes to the first of the four pixels whose u is greatest, and 0 to the others.
+// The way back through pooling, a word of each pixel: what is given to a channel goes to the first of the four pixels whose u is greatest,
+// and 0 to the others.
 template <class Mode>
-DEVICE_INLINE void given_to_first_best(const Unit (&y)[4], const Values<Mode::of_unit> &scale, const Unit &given, Unit (&to)[4]) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-        const unsigned sign = where_negative<Mode>(scale, i) & (in_pairs<Mode> ? 0x80008000u : 0x80000000u);
-        const unsigned y0 = y[0].w[i] ^ sign, y1 = y[1].w[i] ^ sign, y2 = y[2].w[i] ^ sign, y3 = y[3].w[i] ^ sign;
-        const unsigned above = greater_of<Mode>(y0, y1), below = greater_of<Mode>(y2, y3), best = greater_of<Mode>(above, below);
-        const unsigned is_below = where_different<Mode>(best, above), is_right = where_different<Mode>(above, y0),
-                       is_right_below = where_different<Mode>(below, y2), of_above = given.w[i] & ~is_below,
-                       of_below = given.w[i] & is_below;
-        to[0].w[i] = of_above & ~is_right;
-        to[1].w[i] = of_above & is_right;
-        to[2].w[i] = of_below & ~is_right_below;
-        to[3].w[i] = of_below & is_right_below;
-    }
+DEVICE_INLINE void given_to_first_best(const Unit (&y)[4], int word, const Values<Mode::of_unit> &scale, unsigned given,
+                                       unsigned (&to)[4]) {
+    const unsigned sign = where_negative<Mode>(scale, word) & (in_pairs<Mode> ? 0x80008000u : 0x80000000u);
+    const unsigned y0 = y[0].w[word] ^ sign, y1 = y[1].w[word] ^ sign, y2 = y[2].w[word] ^ sign, y3 = y[3].w[word] ^ sign;
+    const unsigned above = greater_of<Mode>(y0, y1), below = greater_of<Mode>(y2, y3), best = greater_of<Mode>(above, below);
+    const unsigned is_below = where_different<Mode>(best, above), is_right = where_different<Mode>(above, y0),
+                   is_right_below = where_different<Mode>(below, y2), of_above = given & ~is_below, of_below = given & is_below;
+    to[0] = of_above & ~is_right;
+    to[1] = of_above & is_right;
+    to[2] = of_below & ~is_right_below;
+    to[3] = of_below & is_right_below;
 }
 
 // Which rows of the dataset the samples of a step are, and the epoch: what dropout depends on. Loaded once; not at all where nothing is

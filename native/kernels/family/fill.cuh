@@ -147,7 +147,12 @@ template <class Mode> struct GradientInput {
             walk.template all<2>(
                 unit.channel < rows.channels, [&](int from) { return Pair{load_unit(y + from), load_unit(du + from)}; },
                 [&](unsigned place, bool is_there, const Pair &pair) {
-                    store_unit(to + place, gradient(pair.y, pair.du, a, b, constant).where(is_there));
+                    Unit out;
+#pragma unroll
+                    for (int word = 0; word < 4; ++word) {
+                        out.w[word] = gradient(pair.y.w[word], pair.du.w[word], word, a, b, constant);
+                    }
+                    store_unit(to + place, out.where(is_there));
                 });
         }
     }
@@ -161,14 +166,17 @@ template <class Mode> struct GradientInput {
         Unit y, du;
     };
 
-    DEVICE_INLINE static Unit gradient(const Unit &y, const Unit &du, const Channels &a, const Channels &b, const Channels &constant) {
-        const Channels of_y = Mode::widen(y);
-        Channels out = Mode::widen(du);
-#pragma unroll
-        for (int c = 0; c < Mode::of_unit; ++c) {
-            out.v[c] = fused_multiply_add(out.v[c], a.v[c], fused_multiply_add(of_y.v[c], b.v[c], constant.v[c]));
+    // A word of it, of one channel or two.
+    DEVICE_INLINE static unsigned gradient(unsigned y, unsigned du, int word, const Channels &a, const Channels &b,
+                                           const Channels &constant) {
+        const auto of = [&](unsigned y, unsigned du, int c) __attribute__((always_inline)) {
+            return fused_multiply_add(bits_float(du), a.v[c], fused_multiply_add(bits_float(y), b.v[c], constant.v[c]));
+        };
+        if constexpr (in_pairs<Mode>) {
+            return Bf16::pack(of(y << 16, du << 16, 2 * word), of(y & 0xFFFF0000u, du & 0xFFFF0000u, 2 * word + 1));
+        } else {
+            return F32::operand(of(y, du, word));
         }
-        return Mode::operand(out);
     }
 
     struct Quad {
@@ -211,15 +219,22 @@ template <class Mode> struct GradientInput {
                         quad.du = load_unit(du + at_du.at);
                     }
                 }
-                Unit given[4];
-                given_to_first_best<Mode>(quad.y, a, quad.du, given);
+#pragma unroll
+                for (int word = 0; word < 4; ++word) {
+                    unsigned given[4];
+                    given_to_first_best<Mode>(quad.y, word, a, quad.du.w[word], given);
+#pragma unroll
+                    for (int k = 0; k < 4; ++k) {
+                        quad.y[k].w[word] = gradient(quad.y[k].w[word], given[k], word, a, b, constant);
+                    }
+                }
 #pragma unroll
                 for (int k = 0; k < 4; ++k) {
                     const int place = at.at + k / 2 * row_place + k % 2 * 16;
                     const bool in_rows = (unsigned)place < (unsigned)end, in_width = k % 2 == 0 || has_right,
                                in_height = k / 2 == 0 || has_below;
                     if (in_rows & in_width & in_height) {
-                        store_unit(to + (unsigned)place, gradient(quad.y[k], given[k], a, b, constant).where(exists));
+                        store_unit(to + (unsigned)place, quad.y[k].where(exists));
                     }
                 }
                 const bool ended = walk.next();

@@ -120,7 +120,7 @@ internal readonly record struct TileShape(
     {
         int chunks = (shape.Channels * elementBytes + 63) / 64;
         (TileShape Shape, double Cycles) best = (shape, double.MaxValue);
-        foreach (int width in shape.Outs > 32 && first is null ? new[] { 64, 32 } : [32])
+        foreach (int width in shape.Outs > 32 && first is null && elementBytes == 2 ? new[] { 64, 32 } : [32])
         {
             for (int fragments = MostFragments; fragments > 0; fragments -= 2)
             {
