@@ -55,7 +55,8 @@ public class TileShapeTests
                 Assert.True(shape.WidthOfBlock == 64 || shape.WidthOfBlock == 32);
                 Assert.Equal(2, shape.Plane % 8); // eight neighbours of two planes lie in different banks
                 int room = (4 * shape.Plane * 16) + (shape.Ring * shape.Side * 32 * shape.WidthOfBlock);
-                Assert.InRange(shape.SharedBytes, Math.Max(room, SumBytes), Most(shape.BlocksAtOnce) - CheckInput(plan, batch, shape.Slots));
+                int input = CheckInput(plan, batch, shape.Slots);
+                Assert.InRange(shape.SharedBytes, Math.Max(room, SumBytes), Most(shape.BlocksAtOnce) - input);
                 int stages = (shape.Channels * elementBytes + 63) / 64 * 2 * shape.Side;
                 Assert.True(shape.Ring == stages || shape.Ring == (shape.Side > 3 ? 2 : 3));
             }
@@ -72,7 +73,8 @@ public class TileShapeTests
             }
 
             TileShape weights = TileShape.BackwardWeights(plan, batch, Room(multiprocessors), elementBytes);
-            CheckWeights(weights, 96 * elementBytes, (elementBytes == 2 ? Most(2) : 97 * Kibi) - CheckInput(plan, batch, weights.Rows));
+            int channels = weights.Outs > 32 ? 96 : 64, behind = CheckInput(plan, batch, weights.Rows);
+            CheckWeights(weights, channels * elementBytes, (elementBytes == 2 ? Most(2) : 97 * Kibi) - behind);
 
             // So many blocks fit at once, or two: with a KiB of the driver, and two that kernels declare. None has more than 99.
             int Most(int blocks) => Math.Max(
@@ -91,7 +93,8 @@ public class TileShapeTests
             TileShape shape = TileShape.First(plan, batch, rows, pairs);
             CheckRows(shape);
             Assert.Equal(Math.Min(rows, batch * ((shape.OutHeight + pairs) >> pairs)), shape.Rows);
-            int pitch = shape.Width + shape.Padding, positions = (shape.Slots * pitch) + shape.Padding + ((shape.Side - 1) * pitch) + shape.Side;
+            int pitch = shape.Width + shape.Padding;
+            int positions = (shape.Slots * pitch) + shape.Padding + ((shape.Side - 1) * pitch) + shape.Side;
             Assert.Equal(positions * elementBytes, shape.InputBytes(elementBytes));
             return positions * elementBytes;
         }
@@ -102,6 +105,7 @@ public class TileShapeTests
             Assert.True((long)shape.Rows * shape.Tiles >= (long)shape.Samples * (shape.Height + shape.Padding), $"{shape} leaves rows out");
             Assert.True(shape.Plane > last + ((shape.Side - 1) * (pitch + 1)), $"{shape}: what the last tap sees of the last position");
             Assert.True(shape.Plane >= (shape.Slots * pitch) + shape.Padding, $"{shape}: the last row of the input");
+            Assert.Equal(shape.Plane * bytesOfPosition, shape.WeightBytes(elementBytes));
             Assert.InRange(shape.Plane * bytesOfPosition, 0, most);
         }
     }

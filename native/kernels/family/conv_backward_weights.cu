@@ -33,10 +33,11 @@ template <class Mode> struct WeightGradient {
         }
     }
 
-    // dy and input: the planes of a tile.
-    template <class Products> DEVICE_INLINE void add(const Convolution &c, int first_tap, unsigned dy, unsigned input, int fragments) {
+    // dy and input: the planes of a tile. So many fragments of outputs and so many channels are left: a warp may have none of these.
+    template <class Products>
+    DEVICE_INLINE void add(const Convolution &c, int first_tap, unsigned dy, unsigned input, int fragments, int channels) {
         const unsigned plane = c.plane_bytes();
-        const int positions = c.rows * c.pitch();
+        const int positions = by_warpgroups() || 8 * warp() < channels ? c.rows * c.pitch() : 0;
         const bool has_more = c.taps() > 1; // than one tap
         if constexpr (Mode::of_unit == 8) {
             if (by_warpgroups()) {
@@ -197,8 +198,9 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const TileBackwar
     const int first_channel = (int)blockIdx.y % channel_groups * channels_of_block,
               first_out = (int)blockIdx.y / channel_groups % out_groups * outs_of_block,
               first_tap = (int)blockIdx.y / channel_groups / out_groups * taps_of_block;
-    unsigned char *dy = dynamic_shared_memory, *input = dy + Gradient::out_units * c.plane_bytes();
-    for (unsigned i = threadIdx.x; i < (Gradient::out_units + Gradient::channel_units) * (unsigned)c.plane; i += conv_threads) {
+    const int out_units = c.outs <= outs_of_block / 2 ? Gradient::out_units / 2 : Gradient::out_units;
+    unsigned char *dy = dynamic_shared_memory, *input = dy + out_units * c.plane_bytes();
+    for (unsigned i = threadIdx.x; i < (out_units + Gradient::channel_units) * (unsigned)c.plane; i += conv_threads) {
         store_unit(dy + i * 16, {{0, 0, 0, 0}});
     }
     const bool is_first = p.first.x;
@@ -210,8 +212,7 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const TileBackwar
     TallRows of_dy = {c.samples, c.out_height, c.out_width, c.outs, 0, 0, c.pitch(), c.plane, c.by_across(), c.by_period(), 0, c.rows};
     TallRows of_input = {c.samples, c.height, c.width,      c.channels,    c.padding, c.padding,
                          c.pitch(), c.plane,  c.by_pairs(), c.by_period(), 0,         c.slots};
-    const int outs = smaller(c.outs - first_out, outs_of_block), fragments = (outs + 15) / 16,
-              out_units = outs <= 32 ? Gradient::out_units / 2 : Gradient::out_units;
+    const int fragments = (smaller(c.outs - first_out, outs_of_block) + 15) / 16;
     Gradient gradient(c, first_tap);
     int tile = (int)blockIdx.x;
     do { // for each block has a tile at least: else the sums of none are copied
@@ -226,7 +227,8 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const TileBackwar
         let_products_see_writes();
         __syncthreads();
         Mode::with_products([&](auto how) __attribute__((always_inline)) {
-            gradient.template add<decltype(how)>(c, first_tap, SHARED_ADDRESS(dy), SHARED_ADDRESS(input), fragments);
+            gradient.template add<decltype(how)>(c, first_tap, SHARED_ADDRESS(dy), SHARED_ADDRESS(input), fragments,
+                                                 c.channels - first_channel);
         });
         tile += (int)gridDim.x;
     } while (tile < c.tiles);

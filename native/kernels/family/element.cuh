@@ -105,14 +105,23 @@ struct SplitProducts {
     }
 
     DEVICE_INLINE static void multiply(float (&d)[4], const Factor<4> &a, const Factor<2> &b) {
-        float step[4] = {};
-        multiply_tf32(step, a.low, b.high);
+        float step[4];
+        begin_step(step, a.low, b.high);
         multiply_tf32(step, a.high, b.low);
         multiply_tf32(step, a.high, b.high);
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
             d[i] += step[i];
         }
+    }
+
+  private:
+    // multiply_tf32 from zeros on.
+    DEVICE_INLINE static void begin_step(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+        asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+                     "{%10, %10, %10, %10};"
+                     : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(0.0f));
     }
 };
 

@@ -193,8 +193,8 @@ template <class Mode> struct FirstSums {
         store_unit(scratch() + sixteen * 16 * row_bytes + place(row, lane() % 4 * units + unit), du);
     }
 
-    // Adds what pixels of a tile come to. each(visit) calls visit(first, k, sixteen) for sixteens of a warp's pixels, or of windows' k-th
-    // ones, whose du was put before a barrier.
+    // Adds what pixels of a tile come to. each(visit) calls visit(first, k, sixteen) for sixteen columns of a warp, of the upper pixels or
+    // of the lower ones (k), whose du was put before a barrier.
     template <class Each> DEVICE_INLINE void add(const TileRows &rows, const Each &each) const {
         const bool has_moments = makes_moments();
 #pragma unroll 1
@@ -269,8 +269,7 @@ template <class Mode> struct FirstSums {
         DEVICE_INLINE Places(const Convolution &c, const TileRows &rows, int first, int k) : zeros(Windows::zeros(c)) {
             const Divisor across = c.by_across(), down = c.by_down();
             const int number = first + lane() % 16, line = across.quotient(number), image = down.quotient(rows.first + line);
-            const int column = ((number - line * across.divisor) << c.pools) + (c.pools ? k % 2 : 0);
-            const int row = ((rows.first + line - image * down.divisor) << c.pairs) + (c.pools ? k / 2 : k);
+            const int column = number - line * across.divisor, row = 2 * (rows.first + line - image * down.divisor) + k;
             const bool in_tile = line < rows.count, in_height = row < c.out_height, in_width = column < c.out_width,
                        exists = in_tile & in_height & in_width;
             const int place = exists ? (image * c.period() + row - rows.first_slot) * c.pitch() + column : zeros;
@@ -334,7 +333,7 @@ template <class Mode> struct FirstSums {
 #pragma unroll 1
         for (int first = warp() * 16; first < count; first += conv_warps * 16) {
 #pragma unroll 1
-            for (int k = 0; k < (1 + p.shape.pools) << p.shape.pairs; ++k) {
+            for (int k = 0; k <= p.shape.pairs; ++k) {
                 const Places places(p.shape, rows, first, k);
 #pragma unroll
                 for (int step = 0; step < steps; ++step) {

@@ -108,7 +108,7 @@ internal sealed class TileConvolutions
         int groups = (shape.Outs + 63) / 64 * ((shape.Channels + 31) / 32) * ((shape.Side * shape.Side + 8) / 9);
         (int X, int Y) grid = WeightGrid(shape, groups);
         TileShape windows = Windows(i, shape.Rows);
-        Launch("conv_backward_weights", grid, shape.Plane * 96 * _elementBytes + BytesOf(windows), new TileBackwardWeights(
+        Launch("conv_backward_weights", grid, shape.WeightBytes(_elementBytes) + BytesOf(windows), new TileBackwardWeights(
             shape, layer.Gradient, i > 0 ? Before(_layers[i - 1].Of, training: true) : default, _net.Buffers.PartialWeights.Address,
             Input(windows)), overlapped: false);
         ColumnSums.AddUp(_session, _net.Buffers.PartialWeights, grid.X, (int)layer.DW.Count, layer.DW);
@@ -118,8 +118,8 @@ internal sealed class TileConvolutions
     private void BackwardFirst(TileLayer layer)
     {
         (TileBuffers buffers, TileShape first) = (_net.Buffers, First);
-        ColumnSums.AddUp(
-            _session, buffers.FirstPartial, Grid(_layers[1].BackwardData).X, TileShape.FirstSums(first.Side) * first.Groups, buffers.FirstSums);
+        int blocks = Grid(_layers[1].BackwardData).X, sums = TileShape.FirstSums(first.Side) * first.Groups;
+        ColumnSums.AddUp(_session, buffers.FirstPartial, blocks, sums, buffers.FirstSums);
         Launch("first_weights", ((int)layer.DW.Count / 256 + 1, 1), 0, new FirstWeights(
             buffers.FirstSums.Address, layer.MasterW.Address, layer.Affine, layer.DW.Address, first.Outs, first.Side * first.Side),
             overlapped: false);

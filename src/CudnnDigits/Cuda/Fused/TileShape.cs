@@ -63,12 +63,12 @@ internal readonly record struct TileShape(
         return Fastest(Of(output, plan.Input, plan.Conv.Kernel, padding, samples, 0, 1), room, elementBytes, first);
     }
 
-    /// <summary>The gradient of a layer's weights: rows of the tall image, dY's planes and the input's; behind them, the first's own.</summary>
+    /// <summary>The gradient of a layer's weights: rows of the tall image, planes of dY and of the input, rows of x.</summary>
     public static TileShape BackwardWeights(ConvPlan plan, int samples, TileRoom room, int elementBytes)
     {
-        // Planes of 64 outputs and 32 channels. Floats take twice the room: there, a multiprocessor with 100 KiB has one block.
-        int units = 96 * elementBytes / Unit, most = Math.Max(room.OfBlock(2), elementBytes == 2 ? 0 : 75 << 10);
-        return TallRows(plan, samples, elementBytes, (rows, plane) => units * plane * Unit
+        // Floats take twice the room: there, a multiprocessor with 100 KiB has one block.
+        int bytes = ChannelsOfWeights(plan.Conv.OutChannels) * elementBytes, most = Math.Max(room.OfBlock(2), elementBytes == 2 ? 0 : 75 << 10);
+        return TallRows(plan, samples, elementBytes, (rows, plane) => bytes * plane
             + (plan.Input.C > 1 ? 0 : First(plan, samples, rows).InputBytes(elementBytes)) <= most);
     }
 
@@ -90,11 +90,17 @@ internal readonly record struct TileShape(
     public (int X, int Y) Grid(int multiprocessors, int perMultiprocessor, int groups) =>
         (Math.Clamp(multiprocessors * perMultiprocessor / groups, 1, Tiles), groups);
 
+    /// <summary>Bytes of planes of a block that makes gradients of weights.</summary>
+    public int WeightBytes(int elementBytes) => Plane * ChannelsOfWeights(Outs) * elementBytes;
+
     /// <summary>Bytes of the first layer's input in shared memory: WindowTile in native/kernels/family/first_layer.cuh.</summary>
     public int InputBytes(int elementBytes) => (Slots * Pitch + Padding + (Side - 1) * Pitch + Side) * elementBytes;
 
     /// <summary>Bytes of the first layer's input and sums behind what is free while they are added up.</summary>
     public int FirstBytes(int elementBytes) => FirstSums(Side) * sizeof(float) + InputBytes(elementBytes);
+
+    /// <summary>Channels of a block: 64 outputs, or 32 where there are no more, and 32 inputs.</summary>
+    private static int ChannelsOfWeights(int outs) => (outs > 32 ? 64 : 32) + 32;
 
     /// <summary>A layer's convolution; that of the first, of what windows see.</summary>
     private static TileShape Of(ConvPlan plan, int samples, int pools, int pairs)
