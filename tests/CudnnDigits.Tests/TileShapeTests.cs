@@ -77,9 +77,11 @@ public class TileShapeTests
             CheckWeights(weights, channels * elementBytes, (elementBytes == 2 ? Most(2) : 97 * Kibi) - behind);
 
             // So many blocks fit at once, or two: with a KiB of the driver, and two that kernels declare. None has more than 99.
-            int Most(int blocks) => Math.Max(
-                Math.Min(Room(multiprocessors).SharedMemory / blocks, 100 * Kibi), Room(multiprocessors).SharedMemory >= 150 * Kibi ? 0 : 50 * Kibi)
-                - (3 * Kibi);
+            int Most(int blocks)
+            {
+                int all = Room(multiprocessors).SharedMemory;
+                return Math.Min(all / (all == 100 * Kibi ? 2 : blocks), 100 * Kibi) - (3 * Kibi);
+            }
         }
 
         // Bytes of the first layer's input that windows of so many rows see, with a window of zeros behind it; of others, none.

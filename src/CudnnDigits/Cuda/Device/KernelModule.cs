@@ -8,7 +8,7 @@ namespace CudnnDigits.Cuda.Device;
 /// <summary>Our own kernels, compiled by the driver and loaded.</summary>
 internal sealed unsafe class KernelModule : CudaHandle
 {
-    /// <summary>What a block has of dynamic shared memory without being asked for more, beside what the kernel declares: 48 KiB in all.</summary>
+    /// <summary>Dynamic shared memory that a block has unasked: with what the kernel declares, it may have 48 KiB.</summary>
     private const int UsualSharedBytes = 44 << 10;
 
     private const int LogBytes = 8192;

@@ -67,7 +67,8 @@ internal readonly record struct TileShape(
     public static TileShape BackwardWeights(ConvPlan plan, int samples, TileRoom room, int elementBytes)
     {
         // Floats take twice the room: there, a multiprocessor with 100 KiB has one block.
-        int bytes = ChannelsOfWeights(plan.Conv.OutChannels) * elementBytes, most = Math.Max(room.OfBlock(2), elementBytes == 2 ? 0 : 75 << 10);
+        int bytes = ChannelsOfWeights(plan.Conv.OutChannels) * elementBytes;
+        int most = Math.Max(room.OfBlock(2), elementBytes == 2 ? 0 : 75 << 10);
         return TallRows(plan, samples, elementBytes, (rows, plane) => bytes * plane
             + (plan.Input.C > 1 ? 0 : First(plan, samples, rows).InputBytes(elementBytes)) <= most);
     }
@@ -151,9 +152,9 @@ internal readonly record struct TileShape(
 
         return best.Shape;
 
-        // With all weights in shared memory, or with what is multiplied next; a column of a window of 5 is long enough to wait for one. Where
-        // the layer below is the first: with its input and sums, and scratch of each warp, for du of its pixels, and sums in the same
-        // place, or behind where du is read twice.
+        // With all weights in shared memory, or with what is multiplied next; a column of a window of 5 is long enough to wait for one.
+        // Where the layer below is the first: with its input and sums, and scratch of each warp, for du of its pixels, and sums in the
+        // same place, or behind where du is read twice.
         bool Fits(int rows, ref TileShape candidate)
         {
             int behind = 0, most = room.OfBlock(candidate.BlocksAtOnce);
@@ -222,8 +223,8 @@ internal readonly record struct TileShape(
 internal readonly record struct TileRoom(int Multiprocessors, int SharedMemory)
 {
     /// <summary>
-    /// Bytes of dynamic shared memory of a block where so many run at once; where they would have less than two have on any GPU since
-    /// Ampere, of which none has less than 100 KiB, two do. A block may have 99. The driver takes one of each, and kernels declare up to two.
+    /// Bytes of dynamic shared memory of a block where so many run at once; or two, where each would have less than 50 KiB: no GPU since
+    /// Ampere has less than 100. A block may have 99. The driver takes one KiB of each, and kernels declare up to two.
     /// </summary>
     public int OfBlock(int blocks) => Math.Min(Math.Max(SharedMemory / blocks, 50 << 10), 100 << 10) - (3 << 10);
 }
