@@ -22,7 +22,7 @@ template <class Mode, int Groups> struct MaskedOutput {
     FirstSums<Mode> first;
     WarpSums<Groups> sums;
 
-    DEVICE_INLINE bool is_first() const { return Groups == 1 && p.first.x; }
+    DEVICE_INLINE bool is_first() const { return Groups == 1 && p.first.input.x; }
 
     DEVICE_INLINE void clear() const {
         if (is_first()) {

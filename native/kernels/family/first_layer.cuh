@@ -121,8 +121,9 @@ template <class Mode> struct WindowInput {
 // What the kernel that makes the first layer's du leaves for the gradient of its weights. y is linear in what the taps see. So with
 // dY = scale · du + from_y · y + constant, which is known only after all sums, all follows from sums over all pixels: of du times what each
 // tap sees, and with batch norm the moments, of what two taps see, where a last tap sees 1 everywhere.
-struct FirstGradient : FirstInput { // rows as those of the tiles in which du is made
-    float *partial;                 // (gridDim.x, gridDim.y, sums)
+struct FirstGradient {
+    FirstInput input; // rows as those of the tiles in which du is made
+    float *partial;   // (gridDim.x, gridDim.y, sums)
     unsigned has_moments;
 };
 
@@ -167,7 +168,7 @@ template <class Mode> struct FirstSums {
     unsigned scratch_bytes;
     unsigned char *memory;
 
-    DEVICE_INLINE FirstBlocks blocks() const { return FirstBlocks((unsigned)p.shape.taps()); }
+    DEVICE_INLINE FirstBlocks blocks() const { return FirstBlocks((unsigned)p.input.shape.taps()); }
     DEVICE_INLINE Windows windows() const {
         return {reinterpret_cast<typename Mode::Element *>(memory + blocks().count() * bytes_of_block)};
     }
@@ -175,7 +176,7 @@ template <class Mode> struct FirstSums {
     DEVICE_INLINE bool makes_moments() const { return p.has_moments && blockIdx.y == 0; }
 
     DEVICE_INLINE void clear() const {
-        windows().clear(p.shape);
+        windows().clear(p.input.shape);
         for (int i = (int)threadIdx.x; i < (int)blocks().count() * 32; i += conv_threads) {
             totals()[i] = {};
         }
@@ -183,10 +184,10 @@ template <class Mode> struct FirstSums {
     }
 
     // Those that windows see of rows of another convolution's tile.
-    DEVICE_INLINE TileRows rows(const TileRows &of_tile) const { return {p.shape, of_tile.first, of_tile.count}; }
+    DEVICE_INLINE TileRows rows(const TileRows &of_tile) const { return {p.input.shape, of_tile.first, of_tile.count}; }
 
     // After a barrier behind `add`, and before one.
-    DEVICE_INLINE void fill(const TileRows &rows) const { windows().fill(p.shape, p.x, rows); }
+    DEVICE_INLINE void fill(const TileRows &rows) const { windows().fill(p.input.shape, p.input.x, rows); }
 
     // Eight channels of du of a pixel of sixteen, from 8t on.
     DEVICE_INLINE void put(int sixteen, int row, int unit, const Unit &du) const {
@@ -199,10 +200,10 @@ template <class Mode> struct FirstSums {
         const bool has_moments = makes_moments();
 #pragma unroll 1
         for (int half = 0; half < (int)blocks().halves; ++half) {
-            const Taps taps(p.shape, half);
+            const Taps taps(p.input.shape, half);
             float sums[blocks_of_taps][4] = {};
             each([&](int first, int k, int sixteen) __attribute__((always_inline)) {
-                const Places places(p.shape, rows, first, k);
+                const Places places(p.input.shape, rows, first, k);
 #pragma unroll
                 for (int step = 0; step < steps; ++step) {
                     unsigned seen[4], of_du[blocks_of_outs][2];
@@ -327,14 +328,14 @@ template <class Mode> struct FirstSums {
 
     // The moments of the first sixteen taps with the second.
     DEVICE_INLINE void add_moments_of_halves(const TileRows &rows) const {
-        const Taps taps(p.shape, 0), others(p.shape, 1);
-        const int count = rows.count * p.shape.by_across().divisor;
+        const Taps taps(p.input.shape, 0), others(p.input.shape, 1);
+        const int count = rows.count * p.input.shape.by_across().divisor;
         float sums[blocks_of_taps - blocks_of_outs][4] = {};
 #pragma unroll 1
         for (int first = warp() * 16; first < count; first += conv_warps * 16) {
 #pragma unroll 1
-            for (int k = 0; k <= p.shape.pairs; ++k) {
-                const Places places(p.shape, rows, first, k);
+            for (int k = 0; k <= p.input.shape.pairs; ++k) {
+                const Places places(p.input.shape, rows, first, k);
 #pragma unroll
                 for (int step = 0; step < steps; ++step) {
                     unsigned seen[4], of_others[4];
