@@ -1,5 +1,6 @@
 // A convolution of images in shared memory on tensor cores. Pixels are rows of the left factor, a lane points at its own, wherever they
-// lie; outputs are columns of the right one. Weights come from the second-level cache in stages of one tap by 64 bytes of input channels.
+// lie; outputs are columns of the right one. Weights come from the second-level cache, a column of the window at a time, or stay in shared
+// memory.
 #pragma once
 
 #include "tall.cuh"
@@ -10,7 +11,8 @@ template <class Mode> constexpr int chunk_channels = units_of_chunk * Mode::of_u
 
 // Weights lie as StageOrder says, in TileShape.cs: (32 outputs at a time, chunks of input channels, columns of the window, 2 steps, its
 // rows, 4 tiles of eight outputs, 2 halves of a step, 8 outputs, 16 bytes of input channels). Output 8 i + 2 j + k of 32 is number 2 i + k
-// of tile j: so a lane's sums are those of eight neighbours. A step of one tap is a piece, those of a column of the window are a stage.
+// of tile j: so a lane's sums are those of eight neighbours. One step (32 bytes of channels) of one tap is a piece; one step of a column of
+// the window is a stage.
 constexpr unsigned piece_bytes = 1024;
 PUBLISH(piece_bytes_of_weights, piece_bytes)
 
@@ -24,8 +26,9 @@ template <int Groups> struct WeightStream {
     int next = 0, slot = 0; // the number of the next, and into which part of the ring it goes; where they stay, which is taken next
 
     DEVICE_INLINE WeightStream(const Convolution &c, const void *weights, int chunks, unsigned memory)
-        : first(static_cast<const unsigned char *>(weights) + threadIdx.x % (128 / Groups) * 16 +
-                ((long long)blockIdx.y * Groups + threadIdx.x / (128 / Groups)) * (chunks * 2) * (c.side * c.side * (int)piece_bytes)),
+        : first(static_cast<const unsigned char *>(weights) + threadIdx.x % (conv_threads / Groups) * 16 +
+                ((long long)blockIdx.y * Groups + threadIdx.x / (conv_threads / Groups)) * (chunks * 2) *
+                    (c.side * c.side * (int)piece_bytes)),
           from(first), ring(memory), stage_bytes((unsigned)c.side * piece_bytes), stages(chunks * 2 * c.side), slots(c.ring),
           stay(slots == stages) {
 #pragma unroll 1

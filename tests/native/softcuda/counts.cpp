@@ -34,16 +34,38 @@ const struct {
 struct Table {
     std::mutex mutex;
     std::map<std::string, Counts> kernels;
-    const char *file = std::getenv("SOFTCUDA_COUNTS");
+    const char *file = std::getenv("SOFTCUDA_COUNTS"), *lines = std::getenv("SOFTCUDA_LINES");
+
+    static FILE *open(const char *name, const char *path) {
+        FILE *to = path ? std::fopen(path, "w") : nullptr;
+        if (path && !to) {
+            std::fprintf(stderr, "softcuda: %s: %s cannot be written\n", name, path);
+        }
+        return to;
+    }
 
     ~Table() {
-        FILE *to = file ? std::fopen(file, "w") : nullptr;
-        if (!to) {
-            if (file) {
-                std::fprintf(stderr, "softcuda: SOFTCUDA_COUNTS: %s cannot be written\n", file);
-            }
-            return;
+        if (FILE *to = open("SOFTCUDA_COUNTS", file)) {
+            write_counts(to);
         }
+        if (FILE *to = open("SOFTCUDA_LINES", lines)) {
+            write_lines(to);
+        }
+    }
+
+    void write_lines(FILE *to) const {
+        for (const auto &[kernel, counts] : kernels) {
+            for (size_t line = 0; line < counts.of_lines.size(); ++line) {
+                if (counts.of_lines[line] > 0) {
+                    std::fprintf(to, "%s\t%zu\t%llu\n", kernel.c_str(), line,
+                                 (unsigned long long)counts.of_lines[line]);
+                }
+            }
+        }
+        std::fclose(to);
+    }
+
+    void write_counts(FILE *to) const {
         std::fprintf(to, "kernel");
         for (const auto &[name, of] : columns) {
             std::fprintf(to, "\t%s", name);
@@ -67,7 +89,12 @@ Table &table() {
 } // namespace
 
 bool is_counting() {
-    static const bool counting = table().file != nullptr;
+    static const bool counting = table().file != nullptr || is_counting_lines();
+    return counting;
+}
+
+bool is_counting_lines() {
+    static const bool counting = table().lines != nullptr;
     return counting;
 }
 
@@ -79,6 +106,10 @@ void add_counts(const std::string &kernel, const Counts &counts) {
 void Counts::operator+=(const Counts &other) {
     for (const auto &[name, of] : columns) {
         this->*of += other.*of;
+    }
+    of_lines.resize(std::max(of_lines.size(), other.of_lines.size()));
+    for (size_t line = 0; line < other.of_lines.size(); ++line) {
+        of_lines[line] += other.of_lines[line];
     }
 }
 

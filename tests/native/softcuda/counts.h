@@ -1,9 +1,11 @@
 // What kernels ask of a multiprocessor, counted where SOFTCUDA_COUNTS names a file for it: a table with a line for each
-// kernel, written when the process ends. None of it depends on a clock.
+// kernel, written when the process ends. None of it depends on a clock. SOFTCUDA_LINES names one for how often warps
+// ran each line of the PTX.
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace softcuda {
 
@@ -21,6 +23,8 @@ struct Counts {
     // launch.
     uint64_t sectors = 0, sectors_least = 0, lines = 0, bytes = 0;
 
+    std::vector<uint64_t> of_lines; // instructions by their lines, or none
+
     void operator+=(const Counts &other);
 
     // An access of a warp, `bytes` by each active lane.
@@ -29,6 +33,7 @@ struct Counts {
 };
 
 bool is_counting();
+bool is_counting_lines();
 void add_counts(const std::string &kernel, const Counts &counts);
 
 } // namespace softcuda

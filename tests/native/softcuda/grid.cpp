@@ -84,6 +84,9 @@ void BlockRun::start(const Kernel &kernel, const std::vector<unsigned char> &par
     std::fill(std::begin(block.ranges), std::end(block.ranges), AllocationRange{});
     block.races.start(shared.size());
     block.counts = {};
+    if (is_counting_lines()) {
+        block.counts.of_lines.resize((size_t)kernel.code.back().line + 1);
+    }
 }
 
 void BlockRun::run() {

@@ -30,6 +30,9 @@ void Warp::run() {
         }
         const Instruction &instruction = code[next++];
         ++block->counts.instructions;
+        if (!block->counts.of_lines.empty()) {
+            ++block->counts.of_lines[(size_t)instruction.line];
+        }
         block->counts.double_instructions += instruction.is_double;
         instruction.run(*this, instruction);
     }
