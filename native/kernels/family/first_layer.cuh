@@ -14,7 +14,7 @@ struct FirstInput {
 template <class Mode> struct WindowTile {
     using Element = typename Mode::Element;
 
-    static constexpr int of_register = Mode::of_unit / 4, of_step = 2 * Mode::of_unit; // elements
+    static constexpr int of_register = Mode::of_unit / 4; // elements
     static constexpr unsigned one = of_register == 2 ? 0x3F80u : 0x3F800000u;
 
     Element *tile;
@@ -70,9 +70,6 @@ template <class Mode> struct WindowTile {
             return of(0);
         }
     }
-
-    // Which element of a step's 32 bytes is part `part` of a lane's register i, that of its t-th or its (t + 4)-th four bytes.
-    DEVICE_INLINE static int element(int i, int part) { return (lane() % 4 + 4 * i) * of_register + part; }
 };
 
 // Units of taps as others are of channels.
@@ -91,10 +88,8 @@ template <class Mode> struct WindowInput {
             __syncthreads();
         }
         const int used = rows.channels - first_tap > units / 2 * Mode::of_unit ? units : units / 2; // a power of two
-        const int shift = used == 8   ? 2
-                          : used == 4 ? 3
-                                      : 4,
-                  unit = lane() >> shift, columns = 1 << shift, tap = first_tap + unit * Mode::of_unit;
+        const int shift = used == 8 ? 2 : used == 4 ? 3 : 4;
+        const int unit = lane() >> shift, columns = 1 << shift, tap = first_tap + unit * Mode::of_unit;
         const int of_side = c.side == 3 ? 86 : 52; // parts of 256
         long long offsets[Mode::of_unit];
 #pragma unroll
