@@ -27,7 +27,8 @@ public class PoolingTests
         CudaSession session = lab.Session;
         int bytes = (int)session.ActivationType;
         TileRoom room = new(session.Multiprocessors, session.SharedMemory);
-        TileShape shape = TileShape.Forward(plan, n, room, bytes), windows = TileShape.First(plan, n, shape.Slots);
+        TileShape shape = TileShape.Forward(plan, n, room, bytes), windows = TileShape.First(plan, shape.Slots);
+        Batch batch = shape.Tiled(n);
 
         // One tap sees a pixel alone: y is that pixel times the channel's weight, and no number where any tap sees none.
         StageOrder order = new(channels, taps, 1, bytes);
@@ -44,11 +45,11 @@ public class PoolingTests
         }
 
         DeviceTensor y = lab.Empty((long)x.Length * channels), pooled = lab.Empty((long)n * (height / 2) * (width / 2) * channels);
-        session.LaunchFamily(
-            $"conv_forward_{shape.WidthOfBlock}", shape.Grid(room.Multiprocessors, shape.BlocksAtOnce, shape.Groups),
+        session.LaunchLayer(
+            $"conv_forward_{shape.WidthOfBlock}", batch.Grid(room.Multiprocessors * shape.BlocksAtOnce, shape.Groups),
             shape.SharedBytes + windows.InputBytes(bytes),
             new TileForward(
-                shape, default, lab.Upload(weights).Address, y.Address, pooled.Address, lab.Upload(Gamma, DeviceType.F32).Address, default,
+                batch, shape, default, lab.Upload(weights).Address, y.Address, pooled.Address, lab.Upload(Gamma, DeviceType.F32).Address, default,
                 new FirstInput(windows, lab.Upload(x).Address)),
             overlapped: false);
 

@@ -48,14 +48,14 @@ public class TileShapeTests
             ];
             foreach (TileShape shape in plan.Input.C > 1 ? shapes : shapes[..1])
             {
-                CheckRows(shape);
+                CheckRows(shape, batch);
                 int across = (shape.OutWidth + shape.Pools) >> shape.Pools, pixels = 2 << shape.Pools; // in pairs of rows
                 Assert.InRange(shape.Rows * across * pixels, 1, shape.Fragments * 4 * 16);
                 Assert.Equal(0, shape.Fragments % 2); // which are in two fragments
                 Assert.True(shape.WidthOfBlock == 64 || shape.WidthOfBlock == 32);
                 Assert.Equal(2, shape.Plane % 8); // eight neighbours of two planes lie in different banks
                 int room = (4 * shape.Plane * 16) + (shape.Ring * shape.Side * 32 * shape.WidthOfBlock);
-                int input = CheckInput(plan, batch, shape.Slots);
+                int input = CheckInput(plan, shape.Slots);
                 Assert.InRange(shape.SharedBytes, Math.Max(room, SumBytes), Most(shape.BlocksAtOnce) - input);
                 int stages = (shape.Channels * elementBytes + 63) / 64 * 2 * shape.Side;
                 Assert.True(shape.Ring == stages || shape.Ring == (shape.Side > 3 ? 2 : 3));
@@ -63,18 +63,18 @@ public class TileShapeTests
 
             if (below is not null)
             {
-                TileShape shape = shapes[2], gradient = TileShape.First(below, batch, shape.Rows, 1);
+                TileShape shape = shapes[2], gradient = TileShape.First(below, shape.Rows, 1);
                 int ofDu = shape.Fragments * 16 * 32 * elementBytes, sums = 6 * 512; // in a plane
                 Assert.Equal(32, shape.WidthOfBlock);
                 Assert.InRange(below.Conv.Kernel == 3 ? Math.Max(ofDu, sums) : ofDu + sums, 1, shape.Plane * 16);
-                int all = (below.Conv.Kernel == 3 ? 6 : 14) * 512 + CheckInput(below, batch, shape.Rows, 1);
-                Assert.Equal((shape.Rows, shape.Tiles, all), (gradient.Rows, gradient.Tiles, gradient.FirstBytes(elementBytes)));
+                int all = (below.Conv.Kernel == 3 ? 6 : 14) * 512 + CheckInput(below, shape.Rows, 1);
+                Assert.Equal((shape.Rows, shape.Tiled(batch), all), (gradient.Rows, gradient.Tiled(batch), gradient.FirstBytes(elementBytes)));
                 Assert.InRange(shape.SharedBytes + all, 0, Most(3));
             }
 
-            TileShape weights = TileShape.BackwardWeights(plan, batch, Room(multiprocessors), elementBytes);
-            int channels = weights.Outs > 32 ? 96 : 64, behind = CheckInput(plan, batch, weights.Rows);
-            CheckWeights(weights, channels * elementBytes, (elementBytes == 2 ? Most(2) : 97 * Kibi) - behind);
+            TileShape weights = TileShape.BackwardWeights(plan, Room(multiprocessors), elementBytes);
+            int channels = weights.Outs > 32 ? 96 : 64, behind = CheckInput(plan, weights.Rows);
+            CheckWeights(weights, weights.TallTiled(batch), channels * elementBytes, (elementBytes == 2 ? Most(2) : 97 * Kibi) - behind);
 
             // So many blocks fit at once, or two: with a KiB of the driver, and two that kernels declare. None has more than 99.
             int Most(int blocks)
@@ -85,26 +85,27 @@ public class TileShapeTests
         }
 
         // Bytes of the first layer's input that windows of so many rows see, with a window of zeros behind it; of others, none.
-        int CheckInput(ConvPlan plan, int batch, int rows, int pairs = 0)
+        int CheckInput(ConvPlan plan, int rows, int pairs = 0)
         {
             if (plan.Input.C > 1)
             {
                 return 0;
             }
 
-            TileShape shape = TileShape.First(plan, batch, rows, pairs);
-            CheckRows(shape);
-            Assert.Equal(Math.Min(rows, batch * ((shape.OutHeight + pairs) >> pairs)), shape.Rows);
+            TileShape shape = TileShape.First(plan, rows, pairs);
+            CheckRows(shape, samples: 32);
+            Assert.Equal(rows, shape.Rows);
             int pitch = shape.Width + shape.Padding;
             int positions = (shape.Slots * pitch) + shape.Padding + ((shape.Side - 1) * pitch) + shape.Side;
             Assert.Equal(positions * elementBytes, shape.InputBytes(elementBytes));
             return positions * elementBytes;
         }
 
-        void CheckWeights(TileShape shape, int bytesOfPosition, int most)
+        void CheckWeights(TileShape shape, Batch batch, int bytesOfPosition, int most)
         {
             int pitch = shape.Width + shape.Padding, last = ((shape.Rows * pitch) + 15) / 16 * 16 - 1;
-            Assert.True((long)shape.Rows * shape.Tiles >= (long)shape.Samples * (shape.Height + shape.Padding), $"{shape} leaves rows out");
+            int all = batch.Samples * (shape.Height + shape.Padding), before = shape.Rows * (batch.Tiles - 1);
+            Assert.InRange(all, before + 1, before + shape.Rows);
             Assert.True(shape.Plane > last + ((shape.Side - 1) * (pitch + 1)), $"{shape}: what the last tap sees of the last position");
             Assert.True(shape.Plane >= (shape.Slots * pitch) + shape.Padding, $"{shape}: the last row of the input");
             Assert.Equal(shape.Plane * bytesOfPosition, shape.WeightBytes(elementBytes));
@@ -128,8 +129,9 @@ public class TileShapeTests
                     TileShape.BackwardData(plan, null, batch, Room(multiprocessors), elementBytes),
                 })
                 {
-                    (int x, int y) = shape.Grid(multiprocessors, shape.BlocksAtOnce, shape.Groups);
-                    Assert.InRange(x, 1, shape.Tiles);
+                    Batch tiled = shape.Tiled(batch);
+                    (int x, int y) = tiled.Grid(multiprocessors * shape.BlocksAtOnce, shape.Groups);
+                    Assert.InRange(x, 1, tiled.Tiles);
                     Assert.True(y * shape.WidthOfBlock >= shape.Outs);
                     Assert.True((long)x * y * 2 * shape.WidthOfBlock <= buffers.Partial.Count, $"{shape} on {multiprocessors}");
                     Assert.True((shape.Outs + 31) / 32 <= buffers.Arrived.Count);
@@ -174,11 +176,12 @@ public class TileShapeTests
     }
 
     /// <summary>Tiles take all rows of output, and each reads no more rows of the tall image than it has room for.</summary>
-    private static void CheckRows(TileShape shape)
+    private static void CheckRows(TileShape shape, int samples)
     {
-        int down = (shape.OutHeight + shape.Pairs) >> shape.Pairs, all = shape.Samples * down, pitch = shape.Width + shape.Padding;
-        Assert.Equal((all + shape.Rows - 1) / shape.Rows, shape.Tiles);
-        for (int tile = 0; tile < Math.Min(shape.Tiles, down); tile++) // then the same comes again
+        int down = (shape.OutHeight + shape.Pairs) >> shape.Pairs, all = samples * down, pitch = shape.Width + shape.Padding;
+        int tiles = shape.Tiled(samples).Tiles;
+        Assert.Equal((all + shape.Rows - 1) / shape.Rows, tiles);
+        for (int tile = 0; tile < Math.Min(tiles, down); tile++) // then the same comes again
         {
             int last = Math.Min((tile + 1) * shape.Rows, all) - 1, slots = Slot(last) + shape.Pairs + shape.Side - Slot(tile * shape.Rows);
             Assert.True(slots <= shape.Slots, $"{shape}: tile {tile} reads {slots} rows");

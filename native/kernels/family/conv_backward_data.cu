@@ -4,6 +4,7 @@
 #include "first_layer.cuh"
 
 struct TileBackwardData {
+    Batch batch;
     Convolution shape;
     GradientLayer layer;
     const void *turned;
@@ -39,7 +40,7 @@ template <class Mode, int Groups> struct MaskedOutput {
                                {{0, 0, 0, 0}});
                 }
             }
-            first.fill(first.rows(rows));
+            first.fill(first.rows(rows), p.batch.samples);
         }
     }
 
@@ -118,7 +119,7 @@ template <class Mode, int Groups> DEVICE_INLINE void conv_backward_data(const Ti
         p,
         {p.first, dynamic_shared_memory, plane, dynamic_shared_memory + units_of_chunk * plane + p.shape.ring * p.shape.side * piece_bytes},
         {}};
-    convolve<Mode, Groups>(p.shape, p.turned, input, output);
+    convolve<Mode, Groups>(p.batch, p.shape, p.turned, input, output);
 }
 
 CONVOLUTIONS(conv_backward_data, TileBackwardData)

@@ -4,6 +4,7 @@
 #include "first_layer.cuh"
 
 struct TileBackwardWeights {
+    Batch batch;
     Convolution shape; // the forward one; rows, slots: of dY's tall image, and of the input's
     GradientLayer layer;
     PreviousLayer before;
@@ -209,9 +210,10 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const TileBackwar
         windows.clear(p.first.shape);
     }
     // dY as it lies in the tall image of the input, each pixel where its window begins.
-    TallRows of_dy = {c.samples, c.out_height, c.out_width, c.outs, 0, 0, c.pitch(), c.plane, c.by_across(), c.by_period(), 0, c.rows};
-    TallRows of_input = {c.samples, c.height, c.width,      c.channels,    c.padding, c.padding,
-                         c.pitch(), c.plane,  c.by_pairs(), c.by_period(), 0,         c.slots};
+    TallRows of_dy = {p.batch.samples, c.out_height, c.out_width,   c.outs,        0, 0,
+                      c.pitch(),       c.plane,      c.by_across(), c.by_period(), 0, c.rows};
+    TallRows of_input = {p.batch.samples, c.height, c.width,      c.channels,    c.padding, c.padding,
+                         c.pitch(),       c.plane,  c.by_pairs(), c.by_period(), 0,         c.slots};
     const int fragments = (smaller(c.outs - first_out, outs_of_block) + 15) / 16;
     Gradient gradient(c, first_tap);
     int tile = (int)blockIdx.x;
@@ -231,7 +233,7 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const TileBackwar
                                                  c.channels - first_channel);
         });
         tile += (int)gridDim.x;
-    } while (tile < c.tiles);
+    } while (tile < p.batch.tiles);
     float *partial = p.partial + (((long long)blockIdx.x * c.outs + first_out) * taps + first_tap) * c.channels + first_channel;
     gradient.store(c, partial, c.outs - first_out, taps - first_tap, c.channels - first_channel);
 }

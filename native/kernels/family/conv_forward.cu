@@ -3,6 +3,7 @@
 #include "first_layer.cuh"
 
 struct TileForward {
+    Batch batch;
     Convolution shape;
     PreviousLayer before;
     const void *w;
@@ -109,7 +110,7 @@ template <class Mode, int Groups> DEVICE_INLINE void conv_forward(const TileForw
         input.windows.clear(p.first.shape);
     }
     ForwardOutput<Mode, Groups> output{p, {}};
-    convolve<Mode, Groups>(p.shape, p.w, input, output);
+    convolve<Mode, Groups>(p.batch, p.shape, p.w, input, output);
 }
 
 CONVOLUTIONS(conv_forward, TileForward)

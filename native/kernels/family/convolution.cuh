@@ -102,6 +102,15 @@ template <int Groups> struct Sums {
 // What a tap sees in a row of input, for sixteen columns of each pair: a left factor as it was loaded.
 using SeenRow = unsigned[most_pairs][4];
 
+// next: where the lane's row of each pair begins, and then the one below.
+DEVICE_INLINE void load_row(SeenRow &to, unsigned (&next)[most_pairs], unsigned row_bytes) {
+#pragma unroll
+    for (int pair = 0; pair < most_pairs; ++pair) {
+        load_blocks(to[pair], next[pair]);
+        next[pair] += row_bytes;
+    }
+}
+
 // One piece: 32 bytes of channels of what a tap sees, in the rows of the upper and of the lower pixels.
 template <class Products, int Groups>
 DEVICE_INLINE void multiply_piece(Sums<Groups> &sums, const SeenRow &upper, const SeenRow &lower, int pairs, unsigned weights) {
@@ -130,20 +139,66 @@ DEVICE_INLINE void multiply_piece(Sums<Groups> &sums, const SeenRow &upper, cons
     }
 }
 
-// The same by warpgroups, a fragment of each warp at a time; both pairs always, since the assembler waits at every branch.
-template <class Mode, int Groups>
-DEVICE_INLINE void multiply_piece_by_warpgroups(Sums<Groups> &sums, const SeenRow &upper, const SeenRow &lower, unsigned weights) {
-    const unsigned long long right = right_factor(weights, 128, 256);
+// The products of some taps below each other by warpgroups, a fragment of each warp at a time; both pairs always, since the assembler waits
+// at every branch. seen: where the lane's rows of what the first tap sees begin.
+template <class Mode, int Taps, int Groups>
+DEVICE_INLINE void multiply_by_warpgroups(Sums<Groups> &sums, const unsigned (&seen)[most_pairs], unsigned row_bytes, unsigned weights) {
+    SeenRow rows[Taps + 1];
+    unsigned next[most_pairs] = {seen[0], seen[1]};
+#pragma unroll
+    for (SeenRow &row : rows) {
+        load_row(row, next, row_bytes);
+    }
     begin_products();
 #pragma unroll
-    for (int pair = 0; pair < most_pairs; ++pair) {
-        Mode::begin(sums.of[2 * pair], upper[pair], right);
-        Mode::begin(sums.of[2 * pair + 1], lower[pair], right);
+    for (int y = 0; y < Taps; ++y) {
+        const unsigned long long right = right_factor(weights + y * Groups * piece_bytes, 128, 256);
+#pragma unroll
+        for (int pair = 0; pair < most_pairs; ++pair) {
+            Mode::begin(sums.of[2 * pair], rows[y][pair], right);
+            Mode::begin(sums.of[2 * pair + 1], rows[y + 1][pair], right);
+        }
     }
     end_products();
 #pragma unroll
     for (int m = 0; m < most_fragments; ++m) {
         settle(sums.of[m]);
+    }
+}
+
+// The products of a column of the window, 32 bytes of channels of each tap.
+template <class Mode, int Groups>
+DEVICE_INLINE void multiply_column(Sums<Groups> &sums, const unsigned (&seen)[most_pairs], unsigned row_bytes, int side, int pairs,
+                                   unsigned weights) {
+    if (Mode::by_warpgroups()) {
+        if (side == 1) {
+            multiply_by_warpgroups<Mode, 1>(sums, seen, row_bytes, weights);
+        } else {
+            multiply_by_warpgroups<Mode, 3>(sums, seen, row_bytes, weights);
+            if (side == 5) {
+                const unsigned last[most_pairs] = {seen[0] + 3 * row_bytes, seen[1] + 3 * row_bytes};
+                multiply_by_warpgroups<Mode, 2>(sums, last, row_bytes, weights + 3 * Groups * piece_bytes);
+            }
+        }
+        return;
+    }
+    // Each row is the lower one of two pixels, then the upper one.
+    SeenRow even, odd;
+    unsigned next[most_pairs] = {seen[0], seen[1]};
+    const auto multiply = [&](const SeenRow &upper, const SeenRow &lower) __attribute__((always_inline)) {
+        Mode::with_products([&](auto how)
+                                __attribute__((always_inline)) { multiply_piece<decltype(how)>(sums, upper, lower, pairs, weights); });
+        weights += Groups * piece_bytes;
+    };
+    load_row(even, next, row_bytes);
+#pragma unroll 1
+    for (int y = 0; y < side; y += 2) {
+        load_row(odd, next, row_bytes);
+        multiply(even, odd);
+        if (y + 1 < side) {
+            load_row(even, next, row_bytes);
+            multiply(odd, even);
+        }
     }
 }
 
@@ -153,7 +208,7 @@ DEVICE_INLINE int right_of(int half, int g) { return half ^ (g >> 2 & 1); }
 
 // The columns that a lane points at, one of each pair of fragments: lane % 16 of sixteen.
 struct TileColumns {
-    int place[most_pairs];       // positions from the first one of the tile to where the window of the upper pixel begins
+    unsigned place[most_pairs];  // bytes of a plane from the first position of the tile to where the window of the upper pixel begins
     unsigned pixels[most_pairs]; // 4 · the number of the upper pixel in (N, H, W), and how many of the two exist
 
     DEVICE_INLINE TileColumns(const Convolution &c, const TileRows &rows) {
@@ -167,7 +222,7 @@ struct TileColumns {
             const int column = smaller(wanted, c.out_width - 1);
             const bool in_tile = number <= last, in_width = wanted < c.out_width, in_warp = 2 * pair < c.fragments,
                        exists = in_tile & in_width & in_warp;
-            place[pair] = (image * c.period() + upper - rows.first_slot) * c.pitch() + column;
+            place[pair] = (unsigned)((image * c.period() + upper - rows.first_slot) * c.pitch() + column) * 16;
             pixels[pair] = (unsigned)((image * c.out_height + upper) * c.out_width + column) * 4 +
                            (exists ? (unsigned)smaller(2, c.out_height - upper) : 0u);
         }
@@ -190,7 +245,7 @@ struct TwoPixels {
 // Tile after tile: input.fill(rows, first channel, units, planes) makes a chunk of channels of the rows that a tile reads;
 // output.begin(shape, rows) may fill memory of its own, and output.take(shape, rows, columns, sums) gets all sums of it.
 template <class Mode, int Groups, class Input, class Output>
-DEVICE_INLINE void convolve(const Convolution &c, const void *weights, Input &input, Output &output) {
+DEVICE_INLINE void convolve(const Batch &batch, const Convolution &c, const void *weights, Input &input, Output &output) {
     unsigned char *planes = dynamic_shared_memory;
     const unsigned plane = c.plane_bytes(), first_byte = SHARED_ADDRESS(planes);
     const int chunks = (c.channels + chunk_channels<Mode> - 1) / chunk_channels<Mode>, pairs = c.fragments / 2, side = c.side;
@@ -201,11 +256,11 @@ DEVICE_INLINE void convolve(const Convolution &c, const void *weights, Input &in
     }
     output.clear();
     wait_for_kernel_before();
-    for (int tile = (int)blockIdx.x; tile < c.tiles; tile += (int)gridDim.x) {
-        const TileRows rows(c, tile);
+    for (int tile = (int)blockIdx.x; tile < batch.tiles; tile += (int)gridDim.x) {
+        const TileRows rows(c, batch, tile);
         const TileColumns columns(c, rows);
-        const TallRows read = {c.samples, c.height, c.width,      c.channels,    c.padding,       c.padding,
-                               c.pitch(), c.plane,  c.by_pairs(), c.by_period(), rows.first_slot, rows.slots};
+        const TallRows read = {batch.samples, c.height, c.width,      c.channels,    c.padding,       c.padding,
+                               c.pitch(),     c.plane,  c.by_pairs(), c.by_period(), rows.first_slot, rows.slots};
         Sums<Groups> sums = {};
         int chunk = 0;
         do {
@@ -215,46 +270,15 @@ DEVICE_INLINE void convolve(const Convolution &c, const void *weights, Input &in
             }
             input.fill(read, chunk * chunk_channels<Mode>, units_of_chunk, planes);
             const int steps = c.channels - chunk * chunk_channels<Mode> > chunk_channels<Mode> / 2 ? 2 : 1;
+            unsigned first = first_byte + lane() / 16 * plane;
 #pragma unroll 1
             for (int stage = 0; stage < 2 * side; ++stage) {
-                unsigned piece = stream.take(stage == 0);
+                const unsigned weights = stream.take(stage == 0);
                 if (stage % 2 < steps) {
-                    const unsigned seen = first_byte + lane() / 16 * plane + stage % 2 * 2 * plane + stage / 2 * 16;
-                    unsigned next[most_pairs];
-#pragma unroll
-                    for (int pair = 0; pair < most_pairs; ++pair) {
-                        next[pair] = seen + (unsigned)columns.place[pair] * 16;
-                    }
-                    const auto load_row = [&](SeenRow &to) __attribute__((always_inline)) {
-#pragma unroll
-                        for (int pair = 0; pair < most_pairs; ++pair) {
-                            load_blocks(to[pair], next[pair]);
-                            next[pair] += row_bytes;
-                        }
-                    };
-                    const auto multiply = [&](const SeenRow &upper, const SeenRow &lower) __attribute__((always_inline)) {
-                        if (Mode::by_warpgroups()) {
-                            multiply_piece_by_warpgroups<Mode>(sums, upper, lower, piece);
-                        } else {
-                            Mode::with_products([&](auto how) __attribute__((always_inline)) {
-                                multiply_piece<decltype(how)>(sums, upper, lower, pairs, piece);
-                            });
-                        }
-                        piece += Groups * piece_bytes;
-                    };
-                    // Each row is the lower one of two pixels, then the upper one.
-                    SeenRow even, odd;
-                    load_row(even);
-#pragma unroll 1
-                    for (int y = 0; y < side; y += 2) {
-                        load_row(odd);
-                        multiply(even, odd);
-                        if (y + 1 < side) {
-                            load_row(even);
-                            multiply(odd, even);
-                        }
-                    }
+                    const unsigned seen[most_pairs] = {first + columns.place[0], first + columns.place[1]};
+                    multiply_column<Mode>(sums, seen, row_bytes, side, pairs, weights);
                 }
+                first += stage % 2 == 0 ? 2 * plane : 16 - 2 * plane;
             }
         } while (++chunk < chunks);
         output.take(c, rows, columns, sums);

@@ -29,7 +29,7 @@ template <class Mode> struct WindowTile {
         }
     }
 
-    DEVICE_INLINE void fill(const Convolution &c, const void *x, const TileRows &read) const {
+    DEVICE_INLINE void fill(const Convolution &c, const void *x, const TileRows &read, int samples) const {
         constexpr int at_once = 4; // loads that are on their way together
         for (int column = lane(); column < c.width; column += 32) {
             for (int first = warp(); first < read.slots; first += at_once * conv_warps) {
@@ -38,7 +38,7 @@ template <class Mode> struct WindowTile {
                 for (int k = 0; k < at_once; ++k) {
                     const int slot = read.first_slot + first + k * conv_warps, image = c.by_period().quotient(slot),
                               row = slot - image * c.period() - c.padding;
-                    if (image < c.samples && row >= 0) {
+                    if (image < samples && row >= 0) {
                         seen[k] = static_cast<const Element *>(x)[(image * c.height + row) * c.width + column];
                     }
                 }
@@ -84,7 +84,7 @@ template <class Mode> struct WindowInput {
         const int count = rows.existing_slots();
         const TileRows read(c, rows.first_slot, count);
         if (first_tap == 0) {
-            windows.fill(c, layer.x, read);
+            windows.fill(c, layer.x, read, rows.samples);
             __syncthreads();
         }
         const int used = rows.channels - first_tap > units / 2 * Mode::of_unit ? units : units / 2; // a power of two
@@ -182,7 +182,7 @@ template <class Mode> struct FirstSums {
     DEVICE_INLINE TileRows rows(const TileRows &of_tile) const { return {p.input.shape, of_tile.first, of_tile.count}; }
 
     // After a barrier behind `add`, and before one.
-    DEVICE_INLINE void fill(const TileRows &rows) const { windows().fill(p.input.shape, p.input.x, rows); }
+    DEVICE_INLINE void fill(const TileRows &rows, int samples) const { windows().fill(p.input.shape, p.input.x, rows, samples); }
 
     // Eight channels of du of a pixel of sixteen, from 8t on.
     DEVICE_INLINE void put(int sixteen, int row, int unit, const Unit &du) const {

@@ -25,14 +25,20 @@ DEVICE_INLINE int here(int x) {
     return x;
 }
 
+// What of a launch is not the layer's, and the first field of the parameters. All 32-bit fields behind it are numbers in the code of a
+// layer's kernel: LayerKernels.cs puts them in the place of loads, as it does with addresses that are null.
+struct Batch {
+    int samples;
+    int tiles; // of rows, as blocks take them
+};
+
 // A convolution as its kernel sees it, by value; TileShape in C# has the same fields. That of a gradient of data convolves dY.
 struct Convolution {
-    int samples;
     int height, width, channels;     // of what is convolved
     int out_height, out_width, outs; // of what comes out
     int side, padding;               // of the window; rows and columns of zeros about an image
     int pools, pairs;                // 1: output is made in two columns at a time, in two rows at a time; 0: in one
-    int rows, tiles;                 // rows, or pairs of them, that a block makes at a time, and how many times that is
+    int rows;                        // rows, or pairs of them, that a block makes at a time
     int slots, plane;                // rows of the tall image, and positions, for which a block has room
     int fragments;                   // sixteens of pixels of a warp
     int width_of_block;              // outputs of a block: 32 or 64
@@ -109,8 +115,8 @@ struct TileRows {
     int first, count;      // of output, over all images
     int first_slot, slots; // of the tall image
 
-    DEVICE_INLINE TileRows(const Convolution &c, int tile)
-        : TileRows(c, tile * c.rows, smaller(c.rows, c.samples * c.by_down().divisor - tile * c.rows)) {}
+    DEVICE_INLINE TileRows(const Convolution &c, const Batch &batch, int tile)
+        : TileRows(c, tile * c.rows, smaller(c.rows, batch.samples * c.by_down().divisor - tile * c.rows)) {}
 
     DEVICE_INLINE TileRows(const Convolution &c, int first, int count) : first(first), count(count) {
         const int last = first + count - 1;

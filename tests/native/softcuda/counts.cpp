@@ -1,4 +1,5 @@
 #include "counts.h"
+#include "ptx.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -34,6 +35,7 @@ const struct {
 struct Table {
     std::mutex mutex;
     std::map<std::string, Counts> kernels;
+    std::map<std::pair<size_t, std::string>, std::vector<uint64_t>> lines_of; // by the number of the text, too
     const char *file = std::getenv("SOFTCUDA_COUNTS"), *lines = std::getenv("SOFTCUDA_LINES");
 
     static FILE *open(const char *name, const char *path) {
@@ -54,11 +56,11 @@ struct Table {
     }
 
     void write_lines(FILE *to) const {
-        for (const auto &[kernel, counts] : kernels) {
-            for (size_t line = 0; line < counts.of_lines.size(); ++line) {
-                if (counts.of_lines[line] > 0) {
-                    std::fprintf(to, "%s\t%zu\t%llu\n", kernel.c_str(), line,
-                                 (unsigned long long)counts.of_lines[line]);
+        for (const auto &[kernel, runs] : lines_of) {
+            for (size_t line = 0; line < runs.size(); ++line) {
+                if (runs[line] > 0) {
+                    std::fprintf(to, "%zu\t%s\t%zu\t%llu\n", kernel.first, kernel.second.c_str(), line,
+                                 (unsigned long long)runs[line]);
                 }
             }
         }
@@ -98,18 +100,27 @@ bool is_counting_lines() {
     return counting;
 }
 
-void add_counts(const std::string &kernel, const Counts &counts) {
+void keep_text(size_t number, const char *ptx) {
+    const std::string file = is_counting_lines() ? table().lines + ("." + std::to_string(number) + ".ptx") : "";
+    if (FILE *to = Table::open("SOFTCUDA_LINES", file.empty() ? nullptr : file.c_str())) {
+        std::fputs(ptx, to);
+        std::fclose(to);
+    }
+}
+
+void add_counts(const Kernel &kernel, const Counts &counts) {
     std::lock_guard lock(table().mutex);
-    table().kernels[kernel] += counts;
+    table().kernels[kernel.name] += counts;
+    std::vector<uint64_t> &lines = table().lines_of[{kernel.text, kernel.name}];
+    lines.resize(std::max(lines.size(), counts.of_lines.size()));
+    for (size_t line = 0; line < counts.of_lines.size(); ++line) {
+        lines[line] += counts.of_lines[line];
+    }
 }
 
 void Counts::operator+=(const Counts &other) {
     for (const auto &[name, of] : columns) {
         this->*of += other.*of;
-    }
-    of_lines.resize(std::max(of_lines.size(), other.of_lines.size()));
-    for (size_t line = 0; line < other.of_lines.size(); ++line) {
-        of_lines[line] += other.of_lines[line];
     }
 }
 

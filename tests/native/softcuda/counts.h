@@ -1,6 +1,6 @@
 // What kernels ask of a multiprocessor, counted where SOFTCUDA_COUNTS names a file for it: a table with a line for each
 // kernel, written when the process ends. None of it depends on a clock. SOFTCUDA_LINES names one for how often warps
-// ran each line of the PTX.
+// ran each line of the PTX, which lies beside it: the texts are numbered.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,8 @@
 #include <vector>
 
 namespace softcuda {
+
+struct Kernel;
 
 struct Counts {
     uint64_t launches = 0, blocks = 0;
@@ -34,6 +36,7 @@ struct Counts {
 
 bool is_counting();
 bool is_counting_lines();
-void add_counts(const std::string &kernel, const Counts &counts);
+void keep_text(size_t number, const char *ptx); // for those who count lines
+void add_counts(const Kernel &kernel, const Counts &counts);
 
 } // namespace softcuda

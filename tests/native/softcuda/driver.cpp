@@ -1,4 +1,5 @@
 // libcuda.so.1: devices, the primary context, memory, modules and kernels, as far as CudnnDigits calls them.
+#include "counts.h"
 #include "driver.h"
 #include "grid.h"
 
@@ -28,6 +29,10 @@ Module known_ptx(const char *text) {
     auto found = known.find(text);
     if (found == known.end()) {
         found = known.emplace(text, parse_ptx(text)).first;
+        for (auto &[name, kernel] : found->second.kernels) {
+            kernel.text = known.size();
+        }
+        keep_text(known.size(), text);
     }
     return found->second;
 }

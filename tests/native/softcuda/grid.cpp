@@ -215,7 +215,7 @@ Result Launch::run() {
         if (is_counting()) {
             run.block.counts.launches = i == 0;
             run.block.counts.blocks = 1;
-            add_counts(name(), run.block.counts);
+            add_counts(*run.block.kernel, run.block.counts);
         }
     };
     auto blocks = std::move(begun);

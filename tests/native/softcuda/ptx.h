@@ -56,6 +56,7 @@ constexpr const char *special_registers[] = {"%tid.x",  "%tid.y",  "%ctaid.x",  
 struct Kernel {
     std::string name;
     uint64_t serial = 0; // no other kernel has it
+    size_t text = 0;     // the number of the text that it was read from
     std::vector<size_t> parameter_sizes, parameter_offsets;
     unsigned max_threads = 1024;
     bool waits = false;           // for the kernel before, so that it may begin before that one has ended

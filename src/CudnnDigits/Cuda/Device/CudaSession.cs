@@ -11,7 +11,8 @@ internal sealed class CudaSession : IDisposable
     private readonly CudaEvent _forked, _joined;
     private CudnnHandle? _cudnn;
     private CublasHandle? _cublas;
-    private KernelModule? _fusedKernels, _hopperKernels, _familyKernels;
+    private KernelModule? _fusedKernels, _hopperKernels;
+    private LayerKernels? _familyKernels;
     private nint _target;
     private DeviceTensor _blasWorkspace, _branchBlasWorkspace;
 
@@ -56,8 +57,8 @@ internal sealed class CudaSession : IDisposable
     /// <summary>The same, for GPUs of compute capability 9.0 and no other.</summary>
     public KernelModule HopperKernels => _hopperKernels ??= Load(KernelSource.Hopper);
 
-    /// <summary>Loaded when first asked for, which must not be while something is captured.</summary>
-    public KernelModule FamilyKernels => _familyKernels ??= Load(KernelSource.Family.With(Switches));
+    /// <summary>Each loaded when first launched, which must not be while something is captured.</summary>
+    public LayerKernels FamilyKernels => _familyKernels ??= new(KernelSource.Family.With(Switches), Load);
 
     /// <summary>Whether a kernel that can may begin before the one before it has ended: on a GPU and by a driver that can.</summary>
     public bool Overlaps { get; set; }
@@ -115,12 +116,19 @@ internal sealed class CudaSession : IDisposable
     /// </summary>
     public void LaunchFamily<T>(string kernel, (long X, long Y) grid, int? sharedBytes, T parameters, bool overlapped)
         where T : unmanaged =>
-        FamilyKernels.Launch(_target, kernel + KernelSuffix, grid, parameters, overlapped && Overlaps, sharedBytes);
+        FamilyKernels.Of(kernel + KernelSuffix).Launch(
+            _target, kernel + KernelSuffix, grid, parameters, overlapped && Overlaps, sharedBytes);
+
+    /// <summary>Launches one that is made for a layer: its parameters begin with what is not the layer's.</summary>
+    public void LaunchLayer<T>(string kernel, (long X, long Y) grid, int sharedBytes, T parameters, bool overlapped)
+        where T : unmanaged =>
+        FamilyKernels.Of(kernel + KernelSuffix, parameters).Launch(
+            _target, kernel + KernelSuffix, grid, parameters, overlapped && Overlaps, sharedBytes);
 
     /// <summary>Has our kernels stay loaded until the work that something stands for is done, as they do for our own stream.</summary>
     public void KeepKernels(CudaHandle until)
     {
-        foreach (KernelModule module in new[] { Kernels, _fusedKernels, _hopperKernels, _familyKernels }.OfType<KernelModule>())
+        foreach (KernelModule module in new[] { Kernels, _fusedKernels, _hopperKernels }.OfType<KernelModule>().Concat(FamilyKernels.Modules))
         {
             until.Keep(module);
         }

@@ -13,8 +13,9 @@ internal sealed class KernelSource
     private readonly Dictionary<string, int> _published = [];
     private readonly Dictionary<string, (int Threads, int SharedBytes)> _kernels = [];
 
-    private KernelSource(string resource)
-        : this(Embedded(resource))
+    /// <summary>Kernels that are given as text.</summary>
+    public KernelSource(string text)
+        : this(Encoding.ASCII.GetBytes(text + '\0'))
     {
     }
 
@@ -22,34 +23,36 @@ internal sealed class KernelSource
     {
         Image = image;
         ReadOnlySpan<byte> rest = Image;
-        Version = Text(Behind(ref rest, ".version "u8), (byte)'\n');
-        Target = Text(Behind(ref rest, ".target "u8), (byte)'\n');
+        Version = Word(Behind(ref rest, ".version "u8), (byte)'\n');
+        Target = Word(Behind(ref rest, ".target "u8), (byte)'\n');
         while (Behind(ref rest, ".visible .global .align 4 .u32 "u8) is { Length: > 0 } published)
         {
-            _published[Text(published, (byte)' ')] = Number(Behind(ref rest, "= "u8));
+            _published[Word(published, (byte)' ')] = Number(Behind(ref rest, "= "u8));
         }
 
         while (Behind(ref rest, ".visible .entry "u8) is { Length: > 0 } entry)
         {
-            string name = Text(entry, (byte)'(');
+            string name = Word(entry, (byte)'(');
             _kernels[name] = (Number(Behind(ref rest, ".maxntid "u8)), _published.GetValueOrDefault(name + "_shared_bytes"));
         }
     }
 
     /// <summary>The kernels of the layered path, and those that every step needs.</summary>
-    public static KernelSource Common => field ??= new("kernels.ptx");
+    public static KernelSource Common => field ??= new(Embedded("kernels.ptx"));
 
     /// <summary>The kernels of the fused path.</summary>
-    public static KernelSource Fused => field ??= new("fused.ptx");
+    public static KernelSource Fused => field ??= new(Embedded("fused.ptx"));
 
     /// <summary>Convolutions of <see cref="Fused"/> by warpgroups, for GPUs of compute capability 9.0 and no other.</summary>
-    public static KernelSource Hopper => field ??= new("hopper.ptx");
+    public static KernelSource Hopper => field ??= new(Embedded("hopper.ptx"));
 
     /// <summary>The one family of fused kernels, for every network and precision.</summary>
-    public static KernelSource Family => field ??= new("family.ptx");
+    public static KernelSource Family => field ??= new(Embedded("family.ptx"));
 
     /// <summary>PTX, with a zero at its end.</summary>
     public byte[] Image { get; }
+
+    public string Text => Encoding.ASCII.GetString(Image)[..^1];
 
     /// <summary>Version of the PTX language, such as "7.5".</summary>
     public string Version { get; }
@@ -73,7 +76,7 @@ internal sealed class KernelSource
     /// <summary>The same kernels with what these switches choose, for the newest GPU that one of them names which is found.</summary>
     public KernelSource With(params string[] switches)
     {
-        string text = Encoding.ASCII.GetString(Image);
+        string text = Text;
         string[] found = [.. switches.Where(name => text.Contains($"//@{name} ", StringComparison.Ordinal))];
         text = found.Aggregate(text, (text, name) => text.Replace($"//@{name} ", "", StringComparison.Ordinal));
         if (found.LastOrDefault(name => name.StartsWith("sm_", StringComparison.Ordinal)) is { } target)
@@ -81,7 +84,16 @@ internal sealed class KernelSource
             text = text.Replace($".version {Version}\n.target {Target}\n", $".version 8.0\n.target {target}\n", StringComparison.Ordinal);
         }
 
-        return new KernelSource(Encoding.ASCII.GetBytes(text));
+        return new KernelSource(text);
+    }
+
+    /// <summary>One of the kernels, with all that stands before the first.</summary>
+    public KernelSource Alone(string kernel)
+    {
+        const string Entry = ".visible .entry ", End = "\n}\n";
+        string text = Text;
+        int begin = text.IndexOf($"{Entry}{kernel}(", StringComparison.Ordinal), end = text.IndexOf(End, begin, StringComparison.Ordinal);
+        return new KernelSource(text[..text.IndexOf(Entry, StringComparison.Ordinal)] + text[begin..(end + End.Length)]);
     }
 
     /// <summary>A number that the kernels publish, by its name in their source.</summary>
@@ -119,7 +131,7 @@ internal sealed class KernelSource
         return rest;
     }
 
-    private static string Text(ReadOnlySpan<byte> from, byte end) => Encoding.UTF8.GetString(from[..from.IndexOf(end)]).Trim();
+    private static string Word(ReadOnlySpan<byte> from, byte end) => Encoding.UTF8.GetString(from[..from.IndexOf(end)]).Trim();
 
     private static int Number(ReadOnlySpan<byte> from) =>
         Utf8Parser.TryParse(from, out int value, out _) ? value : throw new InvalidOperationException("the PTX lacks a number");

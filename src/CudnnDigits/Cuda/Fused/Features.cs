@@ -46,7 +46,7 @@ internal sealed class Features
     public static void UseRunningStatistics(CudaSession session, in ChannelNorm norm)
     {
         const string Kernel = "use_running_statistics";
-        session.Launch(session.FamilyKernels, Kernel, KernelSource.Family.Blocks(Kernel, norm.Channels), new RunningStatistics(norm));
+        session.Launch(session.FamilyKernels.Of(Kernel), Kernel, KernelSource.Family.Blocks(Kernel, norm.Channels), new RunningStatistics(norm));
     }
 
     /// <summary>So many blocks as there is work for, each with so many channels of its rows.</summary>

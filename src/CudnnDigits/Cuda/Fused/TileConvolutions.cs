@@ -22,14 +22,13 @@ internal sealed class TileConvolutions
         (_session, _net, _n, _seed) = (session, net, n, seed);
         (_multiprocessors, _elementBytes) = (session.Multiprocessors, (int)session.ActivationType);
         TileRoom room = new(_multiprocessors, session.SharedMemory);
-        _ = session.FamilyKernels; // loaded now: not while something is captured
         _layers = [.. net.Layers.Select((layer, i) => Plan(layer, i == 1 && !net.Layers[0].HasDu ? net.Layers[0].Plan : null))];
         _ends = [.. net.Layers.Select(layer => new Features(session, layer.Pooled, n))];
 
         Layer Plan(TileLayer layer, ConvPlan? first) => new(
             layer, TileShape.Forward(layer.Plan, n, room, _elementBytes),
             TileShape.BackwardData(layer.Plan, first, n, room, _elementBytes),
-            TileShape.BackwardWeights(layer.Plan, n, room, _elementBytes));
+            TileShape.BackwardWeights(layer.Plan, room, _elementBytes));
     }
 
     /// <summary>What computes each convolution, by their names.</summary>
@@ -52,8 +51,9 @@ internal sealed class TileConvolutions
             (TileLayer layer, TileShape shape) = (_layers[i].Of, _layers[i].Forward);
             ChannelNorm norm = training ? layer.Statistics(_net.Buffers, _n) : default;
             TileShape windows = Windows(i, shape.Slots);
-            Launch($"conv_forward_{shape.WidthOfBlock}", Grid(shape), shape.SharedBytes + BytesOf(windows), new TileForward(
-                shape, i > 0 ? Before(_layers[i - 1].Of, training) : default, layer.W.Address,
+            Batch batch = shape.Tiled(_n);
+            Launch($"conv_forward_{shape.WidthOfBlock}", Grid(shape, batch), shape.SharedBytes + BytesOf(windows), new TileForward(
+                batch, shape, i > 0 ? Before(_layers[i - 1].Of, training) : default, layer.W.Address,
                 training || !layer.IsPooled ? Of(layer.Y) : 0, layer.IsPooled ? Of(layer.Marked) : 0, layer.Gamma, norm, Input(windows)));
 
             bool isLast = i == _layers.Length - 1, marks = training && layer.Plan.Dropout is not null;
@@ -94,8 +94,9 @@ internal sealed class TileConvolutions
             {
                 (TileLayer below, TileShape shape) = (_layers[i - 1].Of, _layers[i].BackwardData);
                 int bytes = shape.SharedBytes + (below.HasDu ? 0 : First.FirstBytes(_elementBytes));
-                Launch($"conv_backward_data_{shape.WidthOfBlock}", Grid(shape), bytes, new TileBackwardData(
-                    shape, layer.Gradient, layer.Turned.Address, Of(below.Marked), below.Affine,
+                Batch batch = shape.Tiled(_n);
+                Launch($"conv_backward_data_{shape.WidthOfBlock}", Grid(shape, batch), bytes, new TileBackwardData(
+                    batch, shape, layer.Gradient, layer.Turned.Address, Of(below.Marked), below.Affine,
                     below.Dropout(_seed, training: true).KeepScale, below.HasDu ? Of(below.Du) : 0, below.Gradients(_net.Buffers, _n),
                     below.HasDu ? default : new FirstGradient(Input(First), _net.Buffers.FirstPartial.Address, below.HasNorm ? 1u : 0)));
             }
@@ -106,10 +107,11 @@ internal sealed class TileConvolutions
     {
         (TileLayer layer, TileShape shape) = (_layers[i].Of, _layers[i].BackwardWeights);
         int groups = (shape.Outs + 63) / 64 * ((shape.Channels + 31) / 32) * ((shape.Side * shape.Side + 8) / 9);
-        (int X, int Y) grid = WeightGrid(shape, groups);
+        Batch batch = shape.TallTiled(_n);
+        (int X, int Y) grid = WeightGrid(shape, batch, groups);
         TileShape windows = Windows(i, shape.Rows);
         Launch("conv_backward_weights", grid, shape.WeightBytes(_elementBytes) + BytesOf(windows), new TileBackwardWeights(
-            shape, layer.Gradient, i > 0 ? Before(_layers[i - 1].Of, training: true) : default, _net.Buffers.PartialWeights.Address,
+            batch, shape, layer.Gradient, i > 0 ? Before(_layers[i - 1].Of, training: true) : default, _net.Buffers.PartialWeights.Address,
             Input(windows)), overlapped: false);
         ColumnSums.AddUp(_session, _net.Buffers.PartialWeights, grid.X, (int)layer.DW.Count, layer.DW);
     }
@@ -118,18 +120,18 @@ internal sealed class TileConvolutions
     private void BackwardFirst(TileLayer layer)
     {
         (TileBuffers buffers, TileShape first) = (_net.Buffers, First);
-        int blocks = Grid(_layers[1].BackwardData).X, sums = TileShape.FirstSums(first.Side) * first.Groups;
+        int blocks = Grid(_layers[1].BackwardData, _layers[1].BackwardData.Tiled(_n)).X, sums = TileShape.FirstSums(first.Side) * first.Groups;
         ColumnSums.AddUp(_session, buffers.FirstPartial, blocks, sums, buffers.FirstSums);
-        Launch("first_weights", ((int)layer.DW.Count / 256 + 1, 1), 0, new FirstWeights(
+        _session.LaunchFamily("first_weights", ((int)layer.DW.Count / 256 + 1, 1), 0, new FirstWeights(
             buffers.FirstSums.Address, layer.MasterW.Address, layer.Affine, layer.DW.Address, first.Outs, first.Side * first.Side),
             overlapped: false);
     }
 
     /// <summary>The first layer as the kernel sees it that makes its du and uses that up.</summary>
-    private TileShape First => TileShape.First(_layers[0].Of.Plan, _n, _layers[1].BackwardData.Rows, pairs: 1);
+    private TileShape First => TileShape.First(_layers[0].Of.Plan, _layers[1].BackwardData.Rows, pairs: 1);
 
     /// <summary>What windows see of so many rows of a layer's output, where it is the first.</summary>
-    private TileShape Windows(int layer, int rows) => layer > 0 ? default : TileShape.First(_layers[0].Of.Plan, _n, rows);
+    private TileShape Windows(int layer, int rows) => layer > 0 ? default : TileShape.First(_layers[0].Of.Plan, rows);
 
     private int BytesOf(TileShape windows) => windows.InputBytes(_elementBytes);
 
@@ -143,18 +145,18 @@ internal sealed class TileConvolutions
             Of(layer.IsChanged(training) ? layer.Marked : layer.Y), layer.Affine, dropout.KeepScale, dropout.Threshold > 0 ? 1u : 0);
     }
 
-    private (int X, int Y) Grid(TileShape shape) => shape.Grid(_multiprocessors, shape.BlocksAtOnce, shape.Groups);
+    private (int X, int Y) Grid(TileShape shape, Batch batch) => batch.Grid(_multiprocessors * shape.BlocksAtOnce, shape.Groups);
 
     /// <summary>Blocks along x leave gradients: no more than there is room for.</summary>
-    private (int X, int Y) WeightGrid(TileShape shape, int groups)
+    private (int X, int Y) WeightGrid(TileShape shape, Batch batch, int groups)
     {
         long ofOne = (long)shape.Outs * shape.Channels * shape.Side * shape.Side;
-        (int x, int y) = shape.Grid(_multiprocessors, 2, groups);
+        (int x, int y) = batch.Grid(_multiprocessors * 2, groups);
         return ((int)Math.Min(x, _net.Buffers.MostPartialWeights / ofOne), y);
     }
 
     private void Launch<T>(string kernel, (int X, int Y) grid, int sharedBytes, T parameters, bool overlapped = true)
-        where T : unmanaged => _session.LaunchFamily(kernel, grid, sharedBytes, parameters, overlapped);
+        where T : unmanaged => _session.LaunchLayer(kernel, grid, sharedBytes, parameters, overlapped);
 
     private nint Of(DeviceTensor images) => images.Holding(images.Count / _net.Batch * _n, _session.ActivationType);
 

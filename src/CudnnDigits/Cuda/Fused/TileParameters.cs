@@ -2,6 +2,13 @@ namespace CudnnDigits.Cuda.Fused;
 
 // The parameters of the kernels in native/kernels/family, with the fields of the kernels' own structs. Addresses are nint.
 
+/// <summary>What of a launch is not the layer's; in tall.cuh.</summary>
+internal readonly record struct Batch(int Samples, int Tiles)
+{
+    /// <summary>Blocks of which each makes one of some groups, tile after tile: so many in all, which run at once.</summary>
+    public (int X, int Y) Grid(int blocks, int groups) => (Math.Clamp(blocks / groups, 1, Tiles), groups);
+}
+
 /// <summary>The layer before a convolution; in fill.cuh.</summary>
 internal readonly record struct PreviousLayer(nint Y, Affine Affine, float KeepScale, uint Drops);
 
@@ -10,14 +17,14 @@ internal readonly record struct GradientLayer(
     nint Y, nint Du, Affine Affine, uint Pools, uint PairsFactor);
 
 internal readonly record struct TileForward(
-    TileShape Shape, PreviousLayer Before, nint W, nint Y, nint Pooled, nint Gamma, ChannelNorm Norm, FirstInput First);
+    Batch Batch, TileShape Shape, PreviousLayer Before, nint W, nint Y, nint Pooled, nint Gamma, ChannelNorm Norm, FirstInput First);
 
 internal readonly record struct TileBackwardData(
-    TileShape Shape, GradientLayer Layer, nint Turned, nint Below, Affine AffineBelow, float KeepScale, nint DuBelow,
+    Batch Batch, TileShape Shape, GradientLayer Layer, nint Turned, nint Below, Affine AffineBelow, float KeepScale, nint DuBelow,
     ChannelNorm NormBelow, FirstGradient First);
 
 internal readonly record struct TileBackwardWeights(
-    TileShape Shape, GradientLayer Layer, PreviousLayer Before, nint Partial, FirstInput First);
+    Batch Batch, TileShape Shape, GradientLayer Layer, PreviousLayer Before, nint Partial, FirstInput First);
 
 /// <summary>What windows of the first layer see, or none; in first_layer.cuh.</summary>
 internal readonly record struct FirstInput(TileShape Shape, nint X);

@@ -8,8 +8,8 @@ namespace CudnnDigits.Cuda.Fused;
 /// says how the kernel is launched: in blocks that take one tile after another.
 /// </summary>
 internal readonly record struct TileShape(
-    int Samples, int Height, int Width, int Channels, int OutHeight, int OutWidth, int Outs, int Side, int Padding, int Pools, int Pairs,
-    int Rows, int Tiles, int Slots, int Plane, int Fragments, int WidthOfBlock, int Ring, uint WidthFactor, uint PeriodFactor,
+    int Height, int Width, int Channels, int OutHeight, int OutWidth, int Outs, int Side, int Padding, int Pools, int Pairs,
+    int Rows, int Slots, int Plane, int Fragments, int WidthOfBlock, int Ring, uint WidthFactor, uint PeriodFactor,
     uint AcrossFactor, uint DownFactor)
 {
     /// <summary>Bytes of a unit of channels.</summary>
@@ -48,8 +48,8 @@ internal readonly record struct TileShape(
     /// <summary>The forward convolution of a layer, for so many samples on so many multiprocessors.</summary>
     public static TileShape Forward(ConvPlan plan, int samples, TileRoom room, int elementBytes)
     {
-        TileShape shape = Of(plan, samples, plan.Pool is null ? 0 : 1, 1);
-        return Fastest(shape, room, elementBytes, plan.Input.C > 1 ? null : plan);
+        TileShape shape = Of(plan, plan.Pool is null ? 0 : 1, 1);
+        return Fastest(shape, samples, room, elementBytes, plan.Input.C > 1 ? null : plan);
     }
 
     /// <summary>
@@ -60,23 +60,23 @@ internal readonly record struct TileShape(
     {
         Shape output = plan.Conv.Infer(plan.Input);
         int padding = plan.Conv.Kernel - 1 - plan.Conv.Padding;
-        return Fastest(Of(output, plan.Input, plan.Conv.Kernel, padding, samples, 0, 1), room, elementBytes, first);
+        return Fastest(Of(output, plan.Input, plan.Conv.Kernel, padding, 0, 1), samples, room, elementBytes, first);
     }
 
     /// <summary>The gradient of a layer's weights: rows of the tall image, planes of dY and of the input, rows of x.</summary>
-    public static TileShape BackwardWeights(ConvPlan plan, int samples, TileRoom room, int elementBytes)
+    public static TileShape BackwardWeights(ConvPlan plan, TileRoom room, int elementBytes)
     {
         // Floats take twice the room: there, a multiprocessor with 100 KiB has one block.
         int bytes = ChannelsOfWeights(plan.Conv.OutChannels) * elementBytes;
         int most = Math.Max(room.OfBlock(2), elementBytes == 2 ? 0 : 75 << 10);
-        return TallRows(plan, samples, elementBytes, (rows, plane) => bytes * plane
-            + (plan.Input.C > 1 ? 0 : First(plan, samples, rows).InputBytes(elementBytes)) <= most);
+        return TallRows(plan, elementBytes, (rows, plane) => bytes * plane
+            + (plan.Input.C > 1 ? 0 : First(plan, rows).InputBytes(elementBytes)) <= most);
     }
 
     /// <summary>The first layer's windows, of so many rows of its output at a time; or below a convolution, of pairs of them.</summary>
-    public static TileShape First(ConvPlan plan, int samples, int rows, int pairs = 0)
+    public static TileShape First(ConvPlan plan, int rows, int pairs = 0)
     {
-        TileShape shape = Of(plan.Input, plan.Conv.Infer(plan.Input), plan.Conv.Kernel, plan.Conv.Padding, samples, 0, pairs);
+        TileShape shape = Of(plan.Input, plan.Conv.Infer(plan.Input), plan.Conv.Kernel, plan.Conv.Padding, 0, pairs);
         return (shape with { WidthOfBlock = 32 }).WithRows(rows);
     }
 
@@ -87,9 +87,11 @@ internal readonly record struct TileShape(
         return (side == 3 ? ofTaps : 2 * ofTaps + ofMoments) * KernelSource.Family["first_block_bytes"] / sizeof(float);
     }
 
-    /// <summary>Blocks of which each makes one of some groups, that fit so many at once on a multiprocessor: tile after tile.</summary>
-    public (int X, int Y) Grid(int multiprocessors, int perMultiprocessor, int groups) =>
-        (Math.Clamp(multiprocessors * perMultiprocessor / groups, 1, Tiles), groups);
+    /// <summary>So many samples in tiles of output.</summary>
+    public Batch Tiled(int samples) => new(samples, ((samples * Down) + Rows - 1) / Rows);
+
+    /// <summary>So many samples in tiles of the tall image, for gradients of weights.</summary>
+    public Batch TallTiled(int samples) => new(samples, ((samples * Period) + Rows - 1) / Rows);
 
     /// <summary>Bytes of planes of a block that makes gradients of weights.</summary>
     public int WeightBytes(int elementBytes) => Plane * ChannelsOfWeights(Outs) * elementBytes;
@@ -104,16 +106,16 @@ internal readonly record struct TileShape(
     private static int ChannelsOfWeights(int outs) => (outs > 32 ? 64 : 32) + 32;
 
     /// <summary>A layer's convolution; that of the first, of what windows see.</summary>
-    private static TileShape Of(ConvPlan plan, int samples, int pools, int pairs)
+    private static TileShape Of(ConvPlan plan, int pools, int pairs)
     {
         (Shape output, int side) = (plan.Conv.Infer(plan.Input), plan.Conv.Kernel);
         return plan.Input.C > 1
-            ? Of(plan.Input, output, side, plan.Conv.Padding, samples, pools, pairs)
-            : Of(output with { C = side * side }, output, 1, 0, samples, pools, pairs);
+            ? Of(plan.Input, output, side, plan.Conv.Padding, pools, pairs)
+            : Of(output with { C = side * side }, output, 1, 0, pools, pairs);
     }
 
-    private static TileShape Of(Shape input, Shape output, int side, int padding, int samples, int pools = 0, int pairs = 0) => new(
-        samples, input.H, input.W, input.C, output.H, output.W, output.C, side, padding, pools, pairs, 0, 0, 0, 0, 0, 0, 0,
+    private static TileShape Of(Shape input, Shape output, int side, int padding, int pools, int pairs) => new(
+        input.H, input.W, input.C, output.H, output.W, output.C, side, padding, pools, pairs, 0, 0, 0, 0, 0, 0,
         Factor((input.W + 1) / 2), Factor(input.H + padding), Factor((output.W + pools) >> pools), Factor((output.H + pairs) >> pairs));
 
     /// <summary>By which a kernel multiplies to divide; Divisor in tall.cuh.</summary>
@@ -123,7 +125,7 @@ internal readonly record struct TileShape(
     /// The outputs and pixels of a block for which a multiprocessor has least to do, roughly: products at eight cycles each, sixteen
     /// bytes of input at one, a wait for each tile.
     /// </summary>
-    private static TileShape Fastest(TileShape shape, TileRoom room, int elementBytes, ConvPlan? first = null)
+    private static TileShape Fastest(TileShape shape, int samples, TileRoom room, int elementBytes, ConvPlan? first = null)
     {
         int chunks = (shape.Channels * elementBytes + 63) / 64;
         (TileShape Shape, double Cycles) best = (shape, double.MaxValue);
@@ -144,7 +146,7 @@ internal readonly record struct TileShape(
                 }
 
                 double ofTile = chunks * (shape.Side * shape.Side * fragments * width * 2.0 + candidate.Slots * shape.Width);
-                int ofMultiprocessor = (int)(((long)candidate.Tiles * candidate.Groups + room.Multiprocessors - 1) / room.Multiprocessors);
+                int ofMultiprocessor = (int)(((long)candidate.Tiled(samples).Tiles * candidate.Groups + room.Multiprocessors - 1) / room.Multiprocessors);
                 double cycles = ofMultiprocessor * ofTile + 2000.0 * chunks * (ofMultiprocessor + 1) / 2;
                 best = cycles < best.Cycles ? (candidate, cycles) : best;
             }
@@ -161,14 +163,14 @@ internal readonly record struct TileShape(
             candidate = candidate.WithRows(rows);
             if (first is not null && shape.Side == 1)
             {
-                behind = First(first, shape.Samples, candidate.Slots).InputBytes(elementBytes);
+                behind = First(first, candidate.Slots).InputBytes(elementBytes);
             }
             else if (first is not null)
             {
                 int ofDu = candidate.Fragments * PixelsOfFragment * 32 * elementBytes;
                 int scratch = first.Conv.Kernel == 3 ? Math.Max(ofDu, FirstScratchBytes) : ofDu + FirstScratchBytes;
                 candidate = candidate with { Plane = Math.Max(candidate.Plane, PlaneOf(scratch / Unit, 2)) };
-                behind = First(first, shape.Samples, candidate.Rows, 1).FirstBytes(elementBytes);
+                behind = First(first, candidate.Rows, 1).FirstBytes(elementBytes);
             }
 
             candidate = candidate with { Ring = chunks * 2 * shape.Side };
@@ -181,31 +183,29 @@ internal readonly record struct TileShape(
         }
     }
 
-    /// <summary>With so many rows of output in a tile, at most.</summary>
-    private TileShape WithRows(int most)
+    /// <summary>With so many rows of output in a tile.</summary>
+    private TileShape WithRows(int rows)
     {
-        int all = Samples * Down, rows = Math.Clamp(most, 1, all), slots = 0;
+        int slots = 0;
         for (int first = 0; first < Down; first++)
         {
             slots = Math.Max(slots, SlotOf(first + rows - 1) + Pairs + Side - SlotOf(first));
         }
 
-        return this with { Rows = rows, Tiles = (all + rows - 1) / rows, Slots = slots, Plane = PlaneOf(slots * Pitch + Padding, 2) };
+        return this with { Rows = rows, Slots = slots, Plane = PlaneOf(slots * Pitch + Padding, 2) };
     }
 
-    /// <summary>Tiles of as many rows of the tall image as fit, but of no more than there are.</summary>
-    private static TileShape TallRows(ConvPlan plan, int samples, int elementBytes, Func<int, int, bool> fits)
+    /// <summary>Tiles of as many rows of the tall image as fit.</summary>
+    private static TileShape TallRows(ConvPlan plan, int elementBytes, Func<int, int, bool> fits)
     {
-        TileShape shape = Of(plan, samples, 1, 0); // dY by pairs of columns
-        int all = samples * shape.Period, rows = 1, side = shape.Side, pitch = shape.Pitch;
-        while (rows < all && fits(rows + 1, Plane(rows + 1)))
+        TileShape shape = Of(plan, 1, 0); // dY by pairs of columns
+        int rows = 1, side = shape.Side, pitch = shape.Pitch;
+        while (fits(rows + 1, Plane(rows + 1)))
         {
             rows++;
         }
 
-        int tiles = (all + rows - 1) / rows;
-        rows = (all + tiles - 1) / tiles;
-        return shape with { WidthOfBlock = 64, Rows = rows, Tiles = (all + rows - 1) / rows, Slots = rows + side - 1, Plane = Plane(rows) };
+        return shape with { WidthOfBlock = 64, Rows = rows, Slots = rows + side - 1, Plane = Plane(rows) };
 
         // Sixteen positions are read together. Words of four planes are, in float32.
         int Plane(int count) => PlaneOf((count * pitch + 15) / 16 * 16 + (side - 1) * pitch + side, elementBytes == 2 ? 2 : 4);
