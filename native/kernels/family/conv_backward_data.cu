@@ -53,19 +53,21 @@ template <class Mode, int Groups> struct MaskedOutput {
             const int channel = ((int)blockIdx.y * Groups + group) * 32 + here(lane()) % 4 * 8;
             const bool exists = channel < c.outs;
             const Values<8> a = p.affine_below.scales<8>(exists ? channel : 0), b = p.affine_below.shifts<8>(exists ? channel : 0);
+            const Pixels<Mode> below(p.below, c.outs, channel), du_below(p.du_below, c.outs, channel);
             ChannelSums of_tile;
 #pragma unroll
             for (int pair = 0; pair < most_pairs; ++pair) {
 #pragma unroll
                 for (int half = 0; half < 2; ++half) {
                     const TwoPixels pixels(columns, pair, half);
+                    Element *y_of_column = below.at(pixels.upper), *du_of_column = du_below.at(pixels.upper);
 #pragma unroll
                     for (int row = 0; row < 2; ++row) {
+                        const int of_row = row * c.out_width * c.outs;
                         const bool is_there = row < pixels.count && exists;
                         Eight du = made.eight(2 * pair + row, half, group);
                         if (is_there) {
-                            const long long at = (long long)(pixels.upper + row * c.out_width) * c.outs + channel;
-                            Eight y = load_eight<Mode>(static_cast<const Element *>(p.below) + at);
+                            Eight y = load_eight<Mode>(y_of_column + of_row);
 #pragma unroll
                             for (int i = 0; i < 8; ++i) { // what was dropped is NaN, and no u above 0
                                 const bool is_active = fused_multiply_add(y.v[i], a.v[i], b.v[i]) > 0;
@@ -73,7 +75,7 @@ template <class Mode, int Groups> struct MaskedOutput {
                                 y.v[i] = is_active ? y.v[i] : 0.0f;
                             }
                             if (p.du_below) {
-                                store_eight<Mode>(static_cast<Element *>(p.du_below) + at, du);
+                                store_eight<Mode>(du_of_column + of_row, du);
                             }
                             of_tile.add(du, y);
                         }

@@ -45,6 +45,7 @@ template <class Mode, int Groups> struct ForwardOutput {
         for (int group = 0; group < Groups; ++group) {
             const int channel = ((int)blockIdx.y * Groups + group) * 32 + (here(lane()) & 3) * 8;
             const bool exists = channel < c.outs;
+            const Pixels<Mode> outputs(p.y, c.outs, channel), maxima(p.pooled, c.outs, channel);
             ChannelSums of_tile;
 #pragma unroll
             for (int pair = 0; pair < most_pairs; ++pair) {
@@ -53,6 +54,7 @@ template <class Mode, int Groups> struct ForwardOutput {
 #pragma unroll
                 for (int half = 0; half < 2; ++half) {
                     const TwoPixels pixels(columns, pair, half);
+                    typename Mode::Element *y_of_column = outputs.at(pixels.upper);
                     count = smaller(count, pixels.count);
 #pragma unroll
                     for (int row = 0; row < 2; ++row) {
@@ -65,8 +67,7 @@ template <class Mode, int Groups> struct ForwardOutput {
                             for (int i = 0; i < units; ++i) {
                                 narrow[i][2 * row + half] = narrow_unit<Mode>(y, i);
                                 if (p.y) {
-                                    store_unit(address(p.y, pixels.upper + row * c.out_width, c.outs, channel, i),
-                                               narrow[i][2 * row + half]);
+                                    store_unit(y_of_column + row * c.out_width * c.outs + i * Mode::of_unit, narrow[i][2 * row + half]);
                                 }
                             }
                         }
@@ -80,7 +81,7 @@ template <class Mode, int Groups> struct ForwardOutput {
 #pragma unroll
                     for (int i = 0; i < units; ++i) {
                         const auto sign = Affine::of<Mode::of_unit>(p.gamma, channel + i * Mode::of_unit, 1);
-                        store_unit(address(p.pooled, pooled, c.outs, channel, i), pooled_unit<Mode>(narrow[i], sign));
+                        store_unit(maxima.at(pooled) + i * Mode::of_unit, pooled_unit<Mode>(narrow[i], sign));
                     }
                 }
             }
@@ -88,10 +89,6 @@ template <class Mode, int Groups> struct ForwardOutput {
                 sums.add(group, of_tile);
             }
         }
-    }
-
-    DEVICE_INLINE static void *address(void *images, int pixel, int channels, int channel, int unit) {
-        return static_cast<Element *>(images) + (long long)pixel * channels + channel + unit * Mode::of_unit;
     }
 
     DEVICE_INLINE void finish(const Convolution &) {

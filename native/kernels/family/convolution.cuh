@@ -242,6 +242,21 @@ struct TwoPixels {
     }
 };
 
+// Some channels of the pixels of images, (N, H, W, C).
+template <class Mode> struct Pixels {
+    using Element = typename Mode::Element;
+
+    Element *first;
+    unsigned bytes; // from one pixel to the next
+
+    DEVICE_INLINE Pixels(const void *images, int channels, int channel)
+        : first(static_cast<Element *>(const_cast<void *>(images)) + channel), bytes((unsigned)channels * (unsigned)sizeof(Element)) {}
+
+    DEVICE_INLINE Element *at(int pixel) const {
+        return reinterpret_cast<Element *>(reinterpret_cast<unsigned char *>(first) + (unsigned long long)(unsigned)pixel * bytes);
+    }
+};
+
 // Tile after tile: input.fill(rows, first channel, units, planes) makes a chunk of channels of the rows that a tile reads;
 // output.begin(shape, rows) may fill memory of its own, and output.take(shape, rows, columns, sums) gets all sums of it.
 template <class Mode, int Groups, class Input, class Output>

@@ -46,34 +46,50 @@ internal sealed partial class LayerKernels(KernelSource source, Func<KernelSourc
         return module;
     }
 
-    /// <summary>The text of a kernel between its loads of parameters.</summary>
+    /// <summary>The text of a kernel between what depends on its parameters: loads of them, and tests whether an address is null.</summary>
     private sealed partial class Template
     {
-        private readonly List<(string Before, Load? Load)> _pieces = [];
+        private readonly List<(string Before, IPiece? Piece)> _pieces = [];
 
         public Template(string text)
         {
             int done = 0;
-            foreach (Match match in LoadOfParameter().Matches(text))
+            Dictionary<string, Load> addresses = [];
+            foreach (Match match in LoadOrTest().Matches(text))
             {
-                Load load = new(match);
-                if (load.At >= OfLaunch && load.Type != "f64")
+                if (Piece(match) is { } piece)
                 {
-                    _pieces.Add((text[done..match.Index], load));
+                    _pieces.Add((text[done..match.Index], piece));
                     done = match.Index + match.Length;
                 }
             }
 
             _pieces.Add((text[done..], null));
+
+            IPiece? Piece(Match match)
+            {
+                if (match.Groups["is"].Success)
+                {
+                    return addresses.TryGetValue(match.Groups["address"].Value, out Load? loaded) ? new Test(match, loaded) : null;
+                }
+
+                Load load = new(match);
+                if (load is { IsAddress: true, To: [var register] })
+                {
+                    addresses[register] = load;
+                }
+
+                return load.At >= OfLaunch && load.Type != "f64" ? load : null;
+            }
         }
 
         /// <summary>What a layer's kernel differs by from another layer's.</summary>
         public string Key(ReadOnlySpan<byte> parameters)
         {
             StringBuilder key = new();
-            foreach ((_, Load? load) in _pieces)
+            foreach (Load load in _pieces.Select(piece => piece.Piece).OfType<Load>())
             {
-                for (int i = 0; i < load?.To.Length; i++)
+                for (int i = 0; i < load.To.Length; i++)
                 {
                     key.Append(CultureInfo.InvariantCulture, $" {load.Number(parameters, i) ?? 1:x}");
                 }
@@ -85,28 +101,35 @@ internal sealed partial class LayerKernels(KernelSource source, Func<KernelSourc
         public string With(ReadOnlySpan<byte> parameters)
         {
             StringBuilder text = new();
-            foreach ((string before, Load? load) in _pieces)
+            foreach ((string before, IPiece? piece) in _pieces)
             {
-                text.Append(before).Append(load?.With(parameters));
+                text.Append(before).Append(piece?.With(parameters));
             }
 
             return text.ToString();
         }
 
-        [GeneratedRegex(@"(@!?%p\d+ )?ld\.param\.(?:v\d\.)?([a-z]\d\d) \s*\{?([^\[}]*?)\}?, \[(?:%rd1|\w+_param_0)(?:\+(\d+))?\];")]
-        private static partial Regex LoadOfParameter();
+        [GeneratedRegex(@"(?<if>@!?%p\d+ )?(?:ld\.param\.(?:v\d\.)?(?<type>[a-z]\d\d) \s*\{?(?<to>[^\[}]*?)\}?, "
+            + @"\[(?:%rd1|\w+_param_0)(?:\+(?<at>\d+))?\];|setp\.(?<is>eq|ne)\.s64 \s*(?<to>%p\d+), (?<address>%rd\d+), 0;)")]
+        private static partial Regex LoadOrTest();
+    }
+
+    private interface IPiece
+    {
+        /// <summary>Its text where these are the parameters.</summary>
+        string With(ReadOnlySpan<byte> parameters);
     }
 
     /// <summary>A load of one parameter or of neighbours, under a condition or none.</summary>
-    private sealed class Load(Match match)
+    private sealed class Load(Match match) : IPiece
     {
-        public string Type => match.Groups[2].Value;
+        public string Type => match.Groups["type"].Value;
 
-        public string[] To { get; } = match.Groups[3].Value.Split(',', StringSplitOptions.TrimEntries);
+        public string[] To { get; } = match.Groups["to"].Value.Split(',', StringSplitOptions.TrimEntries);
 
-        public int At { get; } = match.Groups[4].Success ? int.Parse(match.Groups[4].Value, CultureInfo.InvariantCulture) : 0;
+        public int At { get; } = match.Groups["at"] is { Success: true } at ? int.Parse(at.Value, CultureInfo.InvariantCulture) : 0;
 
-        private bool IsAddress => Type == "u64";
+        public bool IsAddress => Type == "u64";
 
         /// <summary>The bits of the i-th; null of an address that is not.</summary>
         public uint? Number(ReadOnlySpan<byte> parameters, int i) =>
@@ -127,11 +150,21 @@ internal sealed partial class LayerKernels(KernelSource source, Func<KernelSourc
                 if (To[i] != "_")
                 {
                     string type = To[i].StartsWith("%rd", StringComparison.Ordinal) ? "b64" : "b32"; // into a wider register, too
-                    text.Append(CultureInfo.InvariantCulture, $"{match.Groups[1].Value}mov.{type} {To[i]}, 0x{number:x}; ");
+                    text.Append(CultureInfo.InvariantCulture, $"{match.Groups["if"].Value}mov.{type} {To[i]}, 0x{number:x}; ");
                 }
             }
 
             return text.ToString();
+        }
+    }
+
+    /// <summary>A test whether an address is null: the compiler cannot know of those that are not.</summary>
+    private sealed class Test(Match match, Load address) : IPiece
+    {
+        public string With(ReadOnlySpan<byte> parameters)
+        {
+            bool isNull = address.Number(parameters, 0) is not null, holds = isNull == (match.Groups["is"].Value == "eq");
+            return $"{match.Groups["if"].Value}setp.eq.u32 {match.Groups["to"].Value}, 0, {(holds ? 0 : 1)};";
         }
     }
 }
