@@ -30,7 +30,7 @@ template <class Mode> struct WeightGradient {
     DEVICE_INLINE WeightGradient(const Convolution &c, int first_tap) {
 #pragma unroll
         for (int k = 0; k < offset_count; ++k) {
-            offsets[k] = offset_of(c, first_tap + (Mode::of_unit == 8 ? 2 * k + lane() / 16 : k));
+            offsets[k] = place_of(c, first_tap + (Mode::of_unit == 8 ? 2 * k + lane() / 16 : k)) * 16;
         }
     }
 
@@ -150,43 +150,51 @@ template <class Mode> struct WeightGradient {
         float first, second;
     };
 
-    DEVICE_INLINE static unsigned offset_of(const Convolution &c, int tap) {
-        const int existing = smaller(tap, c.taps() - 1);
-        return (unsigned)(existing / c.side * c.pitch() + existing % c.side) * 16;
+    // Positions from the first tap to another, or to the last one.
+    DEVICE_INLINE static unsigned place_of(const Convolution &c, int tap) {
+        const int existing = smaller(tap, c.taps() - 1), row = existing * (c.side == 3 ? 86 : 52) >> 8; // of side 3, 5, or 1
+        return (unsigned)(row * (c.pitch() - c.side) + existing);
     }
 
     // A warp has sixteen outputs and all channels.
     template <int Taps>
     DEVICE_INLINE void add_by_warpgroups(const Convolution &c, int first_tap, unsigned dy, unsigned input, unsigned plane, int positions) {
+        const unsigned long long first_view = right_factor(input, 128, plane);
         unsigned long long views[Taps];
 #pragma unroll
         for (int tap = 0; tap < Taps; ++tap) {
-            views[tap] = right_factor(input + offset_of(c, first_tap + tap), 128, plane);
+            views[tap] = first_view + place_of(c, first_tap + tap); // of sixteen bytes each
         }
         dy += (2 * warp() + lane() / 8 % 2) * plane + (lane() / 16 * 8 + lane() % 8) * 16;
-        for (int first = 0; first < positions; first += 32) {
-            unsigned left[2][4];
+        int first = 0;
+        for (; first + 16 < positions; first += 32) {
+            add_sixteens<2>(views, dy + 16 * first);
+        }
+        if (first < positions) {
+            add_sixteens<1>(views, dy + 16 * first);
+        }
+    }
+
+    // Products of so many times sixteen positions; the views are at the next ones then.
+    template <int Sixteens, int Taps> DEVICE_INLINE void add_sixteens(unsigned long long (&views)[Taps], unsigned dy) {
+        unsigned left[Sixteens][4];
 #pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                if (first + 16 * half < positions) {
-                    load_blocks_turned(left[half], dy + 16 * (first + 16 * half));
-                }
-            }
-            begin_products();
+        for (int k = 0; k < Sixteens; ++k) {
+            load_blocks_turned(left[k], dy + 256 * k);
+        }
+        begin_products();
 #pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                if (first + 16 * half < positions) {
-#pragma unroll
-                    for (int tap = 0; tap < Taps; ++tap) {
-                        begin_bf16_turned(sums[tap], left[half], views[tap] + first + 16 * half); // of sixteen bytes each
-                    }
-                }
-            }
-            end_products();
+        for (int k = 0; k < Sixteens; ++k) {
 #pragma unroll
             for (int tap = 0; tap < Taps; ++tap) {
-                settle(sums[tap]);
+                begin_bf16_turned(sums[tap], left[k], views[tap]);
+                views[tap] = further(views[tap], 256);
             }
+        }
+        end_products();
+#pragma unroll
+        for (int tap = 0; tap < Taps; ++tap) {
+            settle(sums[tap]);
         }
     }
 };
@@ -201,30 +209,34 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const TileBackwar
               first_tap = (int)blockIdx.y / channel_groups / out_groups * taps_of_block;
     const int out_units = c.outs <= outs_of_block / 2 ? Gradient::out_units / 2 : Gradient::out_units;
     unsigned char *dy = dynamic_shared_memory, *input = dy + out_units * c.plane_bytes();
-    for (unsigned i = threadIdx.x; i < (out_units + Gradient::channel_units) * (unsigned)c.plane; i += conv_threads) {
-        store_unit(dy + i * 16, {{0, 0, 0, 0}});
+    const unsigned planes_bytes = (out_units + Gradient::channel_units) * c.plane_bytes();
+#pragma unroll 1
+    for (unsigned at = threadIdx.x * 16; at < planes_bytes; at += conv_threads * 16) {
+        store_unit(dy + at, {{0, 0, 0, 0}});
     }
     const bool is_first = p.first.x;
     const WindowTile<Mode> windows{reinterpret_cast<typename Mode::Element *>(input + Gradient::channel_units * c.plane_bytes())};
     if (is_first) {
         windows.clear(p.first.shape);
     }
-    // dY as it lies in the tall image of the input, each pixel where its window begins.
-    TallRows of_dy = {p.batch.samples, c.out_height, c.out_width,   c.outs,        0, 0,
-                      c.pitch(),       c.plane,      c.by_across(), c.by_period(), 0, c.rows};
-    TallRows of_input = {p.batch.samples, c.height, c.width,      c.channels,    c.padding, c.padding,
-                         c.pitch(),       c.plane,  c.by_pairs(), c.by_period(), 0,         c.slots};
     const int fragments = (smaller(c.outs - first_out, outs_of_block) + 15) / 16;
     Gradient gradient(c, first_tap);
     int tile = (int)blockIdx.x;
     do { // for each block has a tile at least: else the sums of none are copied
-        of_dy.first_slot = of_input.first_slot = tile * c.rows;
+        const int samples = here(p.batch.samples), padding = here(c.padding), pitch = here(c.width) + padding, plane = here(c.plane),
+                  first_slot = tile * c.rows;
+        const Divisor by_period = {here(c.height) + padding, c.period_factor};
+        // dY as it lies in the tall image of the input, each pixel where its window begins.
+        const TallRows of_dy = {samples, here(c.out_height), here(c.out_width), here(c.outs), 0,     0, pitch,
+                                plane,   c.by_across(),      by_period,         first_slot,   c.rows};
+        const TallRows of_input = {samples, here(c.height), here(c.width), here(c.channels), padding,    padding,
+                                   pitch,   plane,          c.by_pairs(),  by_period,        first_slot, c.slots};
         __syncthreads();
-        GradientInput<Mode>{p.layer}.fill(of_dy, first_out, out_units, dy);
+        GradientInput<Mode>{p.layer}.fill(of_dy, here(first_out), out_units, dy);
         if (is_first) {
-            WindowInput<Mode>{p.first, windows}.fill(of_input, first_channel, Gradient::channel_units, input);
+            WindowInput<Mode>{p.first, windows}.fill(of_input, here(first_channel), Gradient::channel_units, input);
         } else {
-            ActivatedInput<Mode>{p.before}.fill(of_input, first_channel, Gradient::channel_units, input);
+            ActivatedInput<Mode>{p.before}.fill(of_input, here(first_channel), Gradient::channel_units, input);
         }
         let_products_see_writes();
         __syncthreads();

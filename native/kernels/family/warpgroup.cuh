@@ -21,6 +21,11 @@ DEVICE_INLINE unsigned long long right_factor(unsigned address, unsigned leading
     return (unsigned long long)(stride >> 4) << 32 | (leading >> 4 << 16 | address >> 4);
 }
 
+// The same so many bytes further on. Half of a factor's bits stay, so that the assembler need not add them.
+DEVICE_INLINE unsigned long long further(unsigned long long factor, unsigned bytes) {
+    return factor >> 32 << 32 | ((unsigned)factor + (bytes >> 4));
+}
+
 // What threads wrote to shared memory is there for products that begin after a barrier.
 DEVICE_INLINE void let_products_see_writes() { asm volatile(ON_HOPPER "fence.proxy.async.shared::cta;" : : : "memory"); }
 
