@@ -15,6 +15,11 @@ template <class Mode> DEVICE_INLINE unsigned where_negative(const Values<Mode::o
     return mask;
 }
 
+// The signs of a word's elements whose scale is below 0.
+template <class Mode> DEVICE_INLINE unsigned signs_of(const Values<Mode::of_unit> &scale, int word) {
+    return where_negative<Mode>(scale, word) & (in_pairs<Mode> ? 0x80008000u : 0x80000000u);
+}
+
 // The greater of each element, 0 above -0; of a number and NaN, NaN without a sign.
 template <class Mode> DEVICE_INLINE unsigned greater_of(unsigned a, unsigned b) {
     unsigned most;
@@ -62,21 +67,34 @@ template <class Mode> DEVICE_INLINE Unit pooled_unit(const Unit (&y)[4], const V
     return out;
 }
 
-// The way back through pooling, a word of each pixel: what is given to a channel goes to the first of the four pixels whose u is greatest,
-// and 0 to the others.
-template <class Mode>
-DEVICE_INLINE void given_to_first_best(const Unit (&y)[4], int word, const Values<Mode::of_unit> &scale, unsigned given,
-                                       unsigned (&to)[4]) {
-    const unsigned sign = where_negative<Mode>(scale, word) & (in_pairs<Mode> ? 0x80008000u : 0x80000000u);
-    const unsigned y0 = y[0].w[word] ^ sign, y1 = y[1].w[word] ^ sign, y2 = y[2].w[word] ^ sign, y3 = y[3].w[word] ^ sign;
-    const unsigned above = greater_of<Mode>(y0, y1), below = greater_of<Mode>(y2, y3), best = greater_of<Mode>(above, below);
-    const unsigned is_below = where_different<Mode>(best, above), is_right = where_different<Mode>(above, y0),
-                   is_right_below = where_different<Mode>(below, y2), of_above = given & ~is_below, of_below = given & is_below;
-    to[0] = of_above & ~is_right;
-    to[1] = of_above & is_right;
-    to[2] = of_below & ~is_right_below;
-    to[3] = of_below & is_right_below;
+// All bits of elements of which the second one is above the first; greater: the greater of both.
+template <class Mode> DEVICE_INLINE unsigned where_second(unsigned first, unsigned second, unsigned greater) {
+    if constexpr (in_pairs<Mode>) {
+        unsigned mask = where_different<Mode>(first, greater);
+        asm("//@sm_90 set.gt.u32.bf16x2 %0, %1, %2;" : "+r"(mask) : "r"(second), "r"(first));
+        return mask;
+    } else {
+        return bits_float(second) > bits_float(first) ? ~0u : 0u;
+    }
 }
+
+// On the way back through pooling, of a word of four pixels: the greatest of each element, and all bits of those of the first pixel that
+// has it. Elements have the other sign where u falls with y.
+template <class Mode> struct FirstGreatest {
+    unsigned of, is[4];
+
+    DEVICE_INLINE FirstGreatest(const Unit (&y)[4], int word) {
+        const unsigned y0 = y[0].w[word], y1 = y[1].w[word], y2 = y[2].w[word], y3 = y[3].w[word];
+        const unsigned above = greater_of<Mode>(y0, y1), below = greater_of<Mode>(y2, y3);
+        of = greater_of<Mode>(above, below);
+        const unsigned is_below = where_second<Mode>(above, below, of), is_right = where_second<Mode>(y0, y1, above),
+                       is_right_below = where_second<Mode>(y2, y3, below);
+        is[0] = ~is_below & ~is_right;
+        is[1] = ~is_below & is_right;
+        is[2] = is_below & ~is_right_below;
+        is[3] = is_below & is_right_below;
+    }
+};
 
 // Which rows of the dataset the samples of a step are, and the epoch: what dropout depends on. Loaded once; not at all where nothing is
 // dropped, since a prediction need not have a dataset.
@@ -113,10 +131,9 @@ DEVICE_INLINE Unit marked_unit(const Unit &y, const Dropout &dropout, unsigned e
     return out;
 }
 
-// relu(scale · y + shift) as an operand of products; where the layer drops, 0 where dropout took y.
-template <class Mode>
-DEVICE_INLINE Unit activate(const Unit &marked, const Values<Mode::of_unit> &scale, const Values<Mode::of_unit> &shift, bool drops) {
-    Values<Mode::of_unit> u = Mode::widen(marked);
+// relu(scale · y + shift) as an operand of products.
+template <class Mode> DEVICE_INLINE Unit activate(const Unit &y, const Values<Mode::of_unit> &scale, const Values<Mode::of_unit> &shift) {
+    Values<Mode::of_unit> u = Mode::widen(y);
 #pragma unroll
     for (int c = 0; c < Mode::of_unit; ++c) {
         u.v[c] = fused_multiply_add(u.v[c], scale.v[c], shift.v[c]);
@@ -134,11 +151,14 @@ DEVICE_INLINE Unit activate(const Unit &marked, const Values<Mode::of_unit> &sca
         }
         out = Mode::operand(u);
     }
-    if (drops) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            out.w[i] &= where_different<Mode>(marked.w[i], dropped_bits);
-        }
-    }
     return out;
+}
+
+// A unit, 0 where dropout took y.
+template <class Mode> DEVICE_INLINE Unit where_kept(Unit unit, const Unit &marked) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        unit.w[i] &= where_different<Mode>(marked.w[i], dropped_bits);
+    }
+    return unit;
 }

@@ -45,7 +45,8 @@ template <class Mode> DEVICE_INLINE void features_forward(const FeaturesForward 
             store_unit(static_cast<Element *>(p.marked) + place, marked);
         }
         if (p.z) {
-            store_unit(static_cast<Element *>(p.z) + place, activate<Mode>(marked, scale, shift, p.dropout.threshold > 0));
+            const Unit made = activate<Mode>(marked, scale, shift);
+            store_unit(static_cast<Element *>(p.z) + place, p.dropout.threshold > 0 ? where_kept<Mode>(made, marked) : made);
         }
     }
 }

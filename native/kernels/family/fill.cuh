@@ -24,6 +24,7 @@ struct GradientLayer {
 // A thread's part of so many channels, a power of two of units: one unit of some pairs of pixels.
 template <class Mode> struct UnitOfThread {
     int number, channel, first_pair, pairs_at_once;
+    bool has_more; // than one pair of a row
 
     DEVICE_INLINE UnitOfThread(int first_channel, int units) {
         const int thread = here((int)threadIdx.x), first_of = (units - 1) & thread;
@@ -32,73 +33,94 @@ template <class Mode> struct UnitOfThread {
         const int shift = units >= 16 ? 4 : units == 8 ? 3 : 2;
         first_pair = thread >> shift;
         pairs_at_once = conv_threads >> shift;
+        has_more = units >= 16; // else 16 or more threads share a row, and widths are at most 28
     }
 
     // Bytes from the planes of the units to the thread's first pixel.
-    DEVICE_INLINE unsigned place(const TallRows &rows) const { return (unsigned)(number * rows.plane + rows.left) * 16; }
+    DEVICE_INLINE int place(const TallRows &rows) const { return (number * rows.plane + rows.left) * 16; }
+
+    // The pair after one in the same row, or one that does not exist.
+    DEVICE_INLINE int next(int pair) const { return has_more ? pair + pairs_at_once : 1 << 30; }
+
+    // A channel that exists.
+    DEVICE_INLINE int existing(const TallRows &rows) const { return channel < rows.channels ? channel : 0; }
 };
 
-// The pixels of rows by pairs of neighbours, each pixel of `bytes` in memory: those that lie before, between and behind images are not
-// there. Every other thread takes the right one first, so that what threads write together lies in different banks.
-struct PairWalk {
-    Walk walk;
-    const TallRows &rows;
-    const int bytes, first_image;
+constexpr Unit zero_unit = {{0, 0, 0, 0}};
 
-    DEVICE_INLINE PairWalk(const TallRows &rows, int bytes, int lane, int lanes)
-        : walk(rows.by_pairs, rows.by_period, lane, lanes), rows(rows), bytes(bytes),
-          first_image(rows.by_period.quotient(rows.first_slot)) {}
+// Images in memory, counted in units.
+template <class Mode> struct UnitsOf {
+    int of_pixel, of_row, of_image;
 
-    // store(place, is there, load(from)) of every pixel, loads of so many pairs on the way together. From the first pixel of the first
-    // image.
-    template <int AtOnce, class Load, class Store> DEVICE_INLINE void all(bool exists, const Load &load, const Store &store) {
-        const int width = rows.width, height = rows.height, above = rows.above, row_bytes = width * bytes, row_place = rows.pitch * 16;
-        const int end = rows.end_of(rows.slots), end_of_existing = exists ? rows.end_of(rows.existing_slots()) : 0;
-        for (int pair = walk.column; pair < walk.columns; pair += walk.lanes) {
-            const int right[2] = {pair & 1, 1 - (pair & 1)};
-            const bool has_right = 2 * pair + 1 < width;
-            const int end_of[2] = {has_right || right[0] == 0 ? end : 0, has_right || right[1] == 0 ? end : 0},
-                      existing[2] = {smaller(end_of[0], end_of_existing), smaller(end_of[1], end_of_existing)};
-            const int image = walk.begin(rows.first_slot) - first_image;
-            int place = walk.first_row * row_place + pair * 32;
-            Walk::Bytes from = walk.bytes(image, row_bytes, height * row_bytes);
-            from.at += 2 * pair * bytes - above * row_bytes;
-#pragma unroll 1
-            while (place < end) {
-                int places[AtOnce], place_in_image[AtOnce]; // or beyond all places
-                decltype(load(0)) loaded[AtOnce][2];
-#pragma unroll
-                for (int k = 0; k < AtOnce; ++k) {
-                    places[k] = place;
-                    place_in_image[k] = (unsigned)(walk.row - above) < (unsigned)height ? place : 1 << 30;
-#pragma unroll
-                    for (int i = 0; i < 2; ++i) {
-                        if (place_in_image[k] < existing[i]) {
-                            loaded[k][i] = load(from.at + right[i] * bytes);
-                        }
-                    }
-                    from.next(walk.next());
-                    place += walk.rows_at_once * row_place;
-                }
-#pragma unroll
-                for (int k = 0; k < AtOnce; ++k) {
-#pragma unroll
-                    for (int i = 0; i < 2; ++i) {
-                        if (places[k] < end_of[i]) {
-                            store((unsigned)(places[k] + right[i] * 16), place_in_image[k] < existing[i], loaded[k][i]);
-                        }
-                    }
-                }
-            }
-        }
+    DEVICE_INLINE UnitsOf(int channels, int width, int height)
+        : of_pixel((int)((unsigned)channels / Mode::of_unit)), of_row(width * of_pixel), of_image(height * of_row) {}
+
+    // The thread's unit of a pixel.
+    DEVICE_INLINE const Unit *of(const void *images, int image, int row, int column, const UnitOfThread<Mode> &unit) const {
+        const unsigned char *first = static_cast<const unsigned char *>(images) + (unsigned long long)(unsigned)image * (of_image * 16u);
+        return reinterpret_cast<const Unit *>(first) + (row * of_row + column * of_pixel + (int)((unsigned)unit.channel / Mode::of_unit));
     }
 };
 
-// Where the thread's unit of the first pixel of an image lies.
-template <class Mode>
-DEVICE_INLINE const unsigned char *first_pixel_of(const void *images, int image, int pixels, int channels, int channel) {
-    return static_cast<const unsigned char *>(images) +
-           ((long long)image * (pixels * channels) + channel) * (int)sizeof(typename Mode::Element);
+// The pixels of rows by pairs of neighbours: those that lie before, between and behind images are zeros. Of the others, make(loaded, made)
+// makes the thread's units from those of some images. Every other thread takes the right one first, so that what threads write together
+// lies in different banks; a pair with but one pixel takes it twice.
+template <class Mode, int Count, class Make>
+DEVICE_INLINE void fill_pairs(const TallRows &rows, const UnitOfThread<Mode> &unit, const void *const (&images)[Count],
+                              unsigned char *planes, const Make &make) {
+    const Walk walk(rows.by_pairs, rows.by_period.divisor, unit.first_pair, unit.pairs_at_once);
+    const UnitsOf<Mode> units(rows.channels, rows.width, rows.height);
+    const int height = rows.height, period = rows.by_period.divisor, between = period - height, row_place = rows.pitch * 16;
+    for (int pair = walk.column; pair < rows.by_pairs.divisor; pair = unit.next(pair)) {
+        const bool has_both = 2 * pair + 1 < rows.width;
+        const int column = 2 * pair + (has_both ? pair & 1 : 0), to_other = has_both ? 1 - 2 * (pair & 1) : 0;
+        const int slot = rows.first_slot + walk.first_row + between - rows.above, image = rows.by_period.quotient(slot);
+        int row = slot - image * period - between; // below 0: between images
+        const Unit *first[Count];
+#pragma unroll
+        for (int i = 0; i < Count; ++i) {
+            first[i] = units.of(images[i], image, row, column, unit);
+        }
+        const int first_place = unit.place(rows) + column * 16, end = first_place + rows.slots * row_place,
+                  end_of_existing = unit.channel < rows.channels ? first_place + rows.existing_slots() * row_place : 0;
+        int from = 0, place = first_place + walk.first_row * row_place;
+        const auto put = [&](int place, bool is_there, const Unit(&loaded)[2][Count]) __attribute__((always_inline)) {
+            const int other = place + to_other * 16;
+            if (is_there) {
+                Unit made[2];
+                make(loaded, made);
+                store_unit(planes + (unsigned)place, made[0]);
+                store_unit(planes + (unsigned)other, made[1]);
+            } else if (place < end) {
+                store_unit(planes + (unsigned)place, zero_unit);
+                store_unit(planes + (unsigned)other, zero_unit);
+            }
+        };
+#pragma unroll 1
+        while (place < end) {
+            int places[2];
+            bool is_there[2];
+            Unit loaded[2][2][Count]; // two pairs are on the way together
+#pragma unroll
+            for (int k = 0; k < 2; ++k) {
+                places[k] = place;
+                is_there[k] = row >= 0 && place < end_of_existing;
+                if (is_there[k]) {
+#pragma unroll
+                    for (int i = 0; i < Count; ++i) {
+                        loaded[k][0][i] = first[i][from];
+                        loaded[k][1][i] = first[i][from + to_other * units.of_pixel];
+                    }
+                }
+                row += walk.rows_at_once, from += walk.rows_at_once * units.of_row, place += walk.rows_at_once * row_place;
+                if (row >= height) {
+                    row -= period, from -= between * units.of_row;
+                }
+            }
+            put(places[0], is_there[0], loaded[0]);
+            put(places[1], is_there[1], loaded[1]);
+        }
+    }
 }
 
 // The activation of the layer before.
@@ -107,20 +129,23 @@ template <class Mode> struct ActivatedInput {
 
     DEVICE_INLINE void fill(const TallRows &rows, int first_channel, int units, unsigned char *planes) const {
         const UnitOfThread<Mode> unit(first_channel, units);
-        const bool exists = unit.channel < rows.channels;
-        Values<Mode::of_unit> scale = {}, shift = {};
-        if (exists) {
-            scale = layer.affine.scales<Mode::of_unit>(unit.channel).times(layer.keep_scale);
-            shift = layer.affine.shifts<Mode::of_unit>(unit.channel).times(layer.keep_scale);
+        const int channel = unit.existing(rows);
+        Values<Mode::of_unit> scale = layer.affine.scales<Mode::of_unit>(channel), shift = layer.affine.shifts<Mode::of_unit>(channel);
+        if (layer.keep_scale != 1) {
+            scale = scale.times(layer.keep_scale), shift = shift.times(layer.keep_scale);
         }
-        PairWalk walk(rows, rows.channels * (int)sizeof(typename Mode::Element), unit.first_pair, unit.pairs_at_once);
-        const unsigned char *y = first_pixel_of<Mode>(layer.y, walk.first_image, rows.height * rows.width, rows.channels, unit.channel);
-        unsigned char *to = planes + unit.place(rows);
-        walk.template all<2>(
-            exists, [&](int from) { return load_unit(y + from); },
-            [&](unsigned place, bool is_there, const Unit &marked) {
-                store_unit(to + place, activate<Mode>(marked, scale, shift, layer.drops).where(is_there));
-            });
+        fill_pairs<Mode, 1>(rows, unit, {layer.y}, planes, [&](const Unit(&marked)[2][1], Unit(&made)[2]) {
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+                made[i] = activate<Mode>(marked[i][0], scale, shift);
+            }
+            if (layer.drops) {
+#pragma unroll
+                for (int i = 0; i < 2; ++i) {
+                    made[i] = where_kept<Mode>(made[i], marked[i][0]);
+                }
+            }
+        });
     }
 };
 
@@ -130,125 +155,144 @@ template <class Mode> struct GradientInput {
 
     DEVICE_INLINE void fill(const TallRows &rows, int first_channel, int units, unsigned char *planes) const {
         const UnitOf unit(first_channel, units);
-        Channels a = {}, b = {}, constant = {};
-        if (unit.channel < rows.channels) {
-            a = layer.affine.scales<Mode::of_unit>(unit.channel);
-            b = Affine::of<Mode::of_unit>(layer.affine.from_y, unit.channel, 0);
-            constant = Affine::of<Mode::of_unit>(layer.affine.constant, unit.channel, 0);
-        }
-        unsigned char *to = planes + unit.place(rows);
+        const int channel = unit.existing(rows);
+        Factors of = {layer.affine.scales<Mode::of_unit>(channel), load_values<Mode::of_unit>(layer.affine.from_y + channel),
+                      load_values<Mode::of_unit>(layer.affine.constant + channel)};
         if (layer.pools) {
-            pooled(rows, unit, a, b, constant, to);
+            pooled(rows, unit, of, planes);
         } else {
-            PairWalk walk(rows, rows.channels * (int)sizeof(Element), unit.first_pair, unit.pairs_at_once);
-            const int pixels = rows.height * rows.width;
-            const unsigned char *y = first_pixel_of<Mode>(layer.y, walk.first_image, pixels, rows.channels, unit.channel),
-                                *du = first_pixel_of<Mode>(layer.du, walk.first_image, pixels, rows.channels, unit.channel);
-            walk.template all<2>(
-                unit.channel < rows.channels, [&](int from) { return Pair{load_unit(y + from), load_unit(du + from)}; },
-                [&](unsigned place, bool is_there, const Pair &pair) {
-                    Unit out;
+            fill_pairs<Mode, 2>(rows, unit, {layer.y, layer.du}, planes, [&](const Unit(&loaded)[2][2], Unit(&made)[2]) {
+#pragma unroll
+                for (int i = 0; i < 2; ++i) {
 #pragma unroll
                     for (int word = 0; word < 4; ++word) {
-                        out.w[word] = gradient(pair.y.w[word], pair.du.w[word], word, a, b, constant);
+                        made[i].w[word] = of.word(loaded[i][0].w[word], loaded[i][1].w[word], word);
                     }
-                    store_unit(to + place, out.where(is_there));
-                });
+                }
+            });
         }
     }
 
   private:
-    using Element = typename Mode::Element;
     using Channels = Values<Mode::of_unit>;
     using UnitOf = UnitOfThread<Mode>;
 
-    struct Pair {
-        Unit y, du;
-    };
+    // dY = scale · du + from_y · y + constant, a word of one channel or two.
+    struct Factors {
+        Channels scale, from_y, constant;
 
-    // A word of it, of one channel or two.
-    DEVICE_INLINE static unsigned gradient(unsigned y, unsigned du, int word, const Channels &a, const Channels &b,
-                                           const Channels &constant) {
-        const auto of = [&](unsigned y, unsigned du, int c) __attribute__((always_inline)) {
-            return fused_multiply_add(bits_float(du), a.v[c], fused_multiply_add(bits_float(y), b.v[c], constant.v[c]));
-        };
-        if constexpr (in_pairs<Mode>) {
-            return Bf16::pack(of(y << 16, du << 16, 2 * word), of(y & 0xFFFF0000u, du & 0xFFFF0000u, 2 * word + 1));
-        } else {
-            return F32::operand(of(y, du, word));
+        DEVICE_INLINE float of(unsigned y, int c) const { return fused_multiply_add(bits_float(y), from_y.v[c], constant.v[c]); }
+        DEVICE_INLINE float of(unsigned y, unsigned du, int c) const { return fused_multiply_add(bits_float(du), scale.v[c], of(y, c)); }
+
+        // Where du is 0.
+        DEVICE_INLINE unsigned word(unsigned y, int word) const {
+            if constexpr (in_pairs<Mode>) {
+                return Bf16::pack(of(y << 16, 2 * word), of(y & 0xFFFF0000u, 2 * word + 1));
+            } else {
+                return F32::operand(of(y, word));
+            }
         }
-    }
 
-    struct Quad {
-        Unit y[4], du;
+        DEVICE_INLINE unsigned word(unsigned y, unsigned du, int word) const {
+            if constexpr (in_pairs<Mode>) {
+                return Bf16::pack(of(y << 16, du << 16, 2 * word), of(y & 0xFFFF0000u, du & 0xFFFF0000u, 2 * word + 1));
+            } else {
+                return F32::operand(of(y, du, word));
+            }
+        }
     };
 
     // Two rows of two pixels at a time; the gradient goes to the first maximum, what batch norm adds goes everywhere. Of an odd size, the
-    // last row and column have no pooled pixel.
-    DEVICE_INLINE void pooled(const TallRows &rows, const UnitOf &unit, const Channels &a, const Channels &b, const Channels &constant,
-                              unsigned char *to) const {
-        const int bytes = rows.channels * (int)sizeof(Element), row_bytes = rows.width * bytes, row_place = rows.pitch * 16;
-        const int pairs = (rows.height + 1) / 2, pooled_width = rows.width / 2, period = rows.by_period.divisor;
+    // last row and column have no pooled pixel; there, pixels are taken twice.
+    DEVICE_INLINE void pooled(const TallRows &rows, const UnitOf &unit, Factors &of, unsigned char *planes) const {
+        const int pairs = (rows.height + 1) / 2, period = rows.by_period.divisor, row_place = rows.pitch * 16;
         const int first_image = rows.by_period.quotient(rows.first_slot), first_row = rows.first_slot - first_image * period - rows.above;
-        Walk walk(rows.by_pairs, {pairs, layer.pairs_factor}, unit.first_pair, unit.pairs_at_once);
-        const unsigned char *y = first_pixel_of<Mode>(layer.y, first_image, rows.height * rows.width, rows.channels, unit.channel),
-                            *du = first_pixel_of<Mode>(layer.du, first_image, rows.height / 2 * pooled_width, rows.channels, unit.channel);
-        const int end = rows.end_of(rows.slots),
-                  end_of_existing = unit.channel < rows.channels ? rows.end_of(rows.existing_slots()) : -1 << 30;
-        for (int pair = walk.column; pair < walk.columns; pair += walk.lanes) {
-            const int image = walk.begin(first_row < 0 ? 0 : smaller(first_row / 2, pairs));
+        const Walk walk(rows.by_pairs, pairs, unit.first_pair, unit.pairs_at_once);
+        const UnitsOf<Mode> of_y(rows.channels, rows.width, rows.height), of_du(rows.channels, rows.width / 2, rows.height / 2);
+        const bool exists = unit.channel < rows.channels;
+        const int existing = exists ? smaller(rows.slots, rows.existing_slots()) : -1, end = existing * row_place;
+        const bool falls = where_falling(of);
+        if (falls) { // from_y · y is the same where both have the other sign
+#pragma unroll
+            for (int c = 0; c < Mode::of_unit; ++c) {
+                of.from_y.v[c] = bits_float(float_bits(of.from_y.v[c]) ^ (float_bits(of.scale.v[c]) & 0x80000000u));
+            }
+        }
+        for (int pair = walk.column; pair < rows.by_pairs.divisor; pair = unit.next(pair)) {
+            const Divisor by_rows = {pairs, layer.pairs_factor};
+            const int begin = (first_row < 0 ? 0 : smaller(first_row / 2, pairs)) + walk.first_row, images = by_rows.quotient(begin);
+            int row = begin - images * pairs, place = (images * period + 2 * row - first_row) * row_place, from_y = 0, from_du = 0;
+            const Unit *y = of_y.of(layer.y, first_image + images, 2 * row, 2 * pair, unit),
+                       *du = of_du.of(layer.du, first_image + images, row, pair, unit);
             const bool has_right = 2 * pair + 1 < rows.width;
-            Walk::Bytes at = walk.bytes(image, 2 * row_place, period * row_place),
-                        at_y = walk.bytes(image, 2 * row_bytes, rows.height * row_bytes),
-                        at_du = walk.bytes(image, pooled_width * bytes, rows.height / 2 * pooled_width * bytes);
-            at.at += pair * 32 - first_row * row_place, at_y.at += 2 * pair * bytes, at_du.at += pair * bytes;
+            const int right = has_right ? of_y.of_pixel : 0;
+            unsigned char *left_to = planes + (unsigned)(unit.place(rows) + pair * 32), *right_to = left_to + (has_right ? 16u : 0u);
 #pragma unroll 1
-            while (at.at < end) {
-                const bool exists = at.at < end_of_existing, has_below = 2 * walk.row + 1 < rows.height;
-                Quad quad = {};
-                if (exists) {
-                    quad.y[0] = load_unit(y + at_y.at);
-                    if (has_right) {
-                        quad.y[1] = load_unit(y + at_y.at + bytes);
-                    }
-                    if (has_below) {
-                        quad.y[2] = load_unit(y + at_y.at + row_bytes);
-                    }
-                    if (has_right & has_below) {
-                        quad.y[3] = load_unit(y + at_y.at + row_bytes + bytes);
-                        quad.du = load_unit(du + at_du.at);
+            while (place < end) {
+                const bool has_below = row < rows.height / 2;
+                const int below = has_below ? of_y.of_row : 0, place_below = place + (has_below ? row_place : 0);
+                Unit quad[4] = {y[from_y], y[from_y + right], y[from_y + below], y[from_y + below + right]}, given = zero_unit;
+                if (has_right && has_below) {
+                    given = du[from_du];
+                }
+                if (falls) {
+#pragma unroll
+                    for (int word = 0; word < 4; ++word) {
+                        const unsigned sign = signs_of<Mode>(of.scale, word);
+#pragma unroll
+                        for (int k = 0; k < 4; ++k) {
+                            quad[k].w[word] ^= sign;
+                        }
                     }
                 }
 #pragma unroll
                 for (int word = 0; word < 4; ++word) {
-                    unsigned given[4];
-                    given_to_first_best<Mode>(quad.y, word, a, quad.du.w[word], given);
+                    const FirstGreatest<Mode> greatest(quad, word);
+                    const unsigned there = of.word(greatest.of, given.w[word], word);
 #pragma unroll
                     for (int k = 0; k < 4; ++k) {
-                        quad.y[k].w[word] = gradient(quad.y[k].w[word], given[k], word, a, b, constant);
+                        const unsigned elsewhere = of.word(quad[k].w[word], word);
+                        quad[k].w[word] = elsewhere ^ ((elsewhere ^ there) & greatest.is[k]);
                     }
                 }
+                if ((unsigned)place < (unsigned)end) {
+                    store_unit(left_to + place, quad[0]);
+                    store_unit(right_to + place, quad[1]);
+                }
+                if ((unsigned)place_below < (unsigned)end) {
+                    store_unit(left_to + place_below, quad[2]);
+                    store_unit(right_to + place_below, quad[3]);
+                }
+                row += walk.rows_at_once, from_y += walk.rows_at_once * 2 * of_y.of_row, from_du += walk.rows_at_once * of_du.of_row,
+                    place += walk.rows_at_once * 2 * row_place;
+                if (row >= pairs) {
+                    row -= pairs, from_y += of_y.of_image - pairs * 2 * of_y.of_row, from_du += of_du.of_image - pairs * of_du.of_row,
+                        place += (period - 2 * pairs) * row_place;
+                }
+            }
+        }
+        // Rows of zeros before, between and after images; or all, of a unit without channels.
+        const int between = period - rows.height;
+#pragma unroll 1
+        for (int first = exists ? -first_row - between : -between; first < rows.slots; first += period) {
+            const int end_of_zeros = first + between < existing ? first + between : rows.slots;
+#pragma unroll 1
+            for (int slot = first < 0 ? 0 : first; slot < end_of_zeros; ++slot) {
+#pragma unroll 1
+                for (int column = unit.first_pair; column < rows.width; column += unit.pairs_at_once) {
+                    store_unit(planes + (unsigned)(unit.place(rows) + slot * row_place + column * 16), zero_unit);
+                }
+            }
+        }
+    }
+
+    // Whether u of any of the channels falls with y.
+    DEVICE_INLINE static bool where_falling(const Factors &of) {
+        unsigned any = 0;
 #pragma unroll
-                for (int k = 0; k < 4; ++k) {
-                    const int place = at.at + k / 2 * row_place + k % 2 * 16;
-                    const bool in_rows = (unsigned)place < (unsigned)end, in_width = k % 2 == 0 || has_right,
-                               in_height = k / 2 == 0 || has_below;
-                    if (in_rows & in_width & in_height) {
-                        store_unit(to + (unsigned)place, quad.y[k].where(exists));
-                    }
-                }
-                const bool ended = walk.next();
-                at.next(ended), at_y.next(ended), at_du.next(ended);
-            }
+        for (int c = 0; c < Mode::of_unit; ++c) {
+            any |= float_bits(of.scale.v[c]);
         }
-        // Rows of zeros before, between and after images.
-        const int zeros = period - rows.height;
-        for (int end_of_zeros = -first_row; end_of_zeros - zeros < rows.slots; end_of_zeros += period) {
-            for (int slot = end_of_zeros - zeros; slot < end_of_zeros; ++slot) {
-                for (int c = unit.first_pair; slot >= 0 && slot < rows.slots && c < rows.width; c += unit.pairs_at_once) {
-                    store_unit(to + (unsigned)(slot * rows.pitch + c) * 16, {{0, 0, 0, 0}});
-                }
-            }
-        }
+        return (int)any < 0;
     }
 };

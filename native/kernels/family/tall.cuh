@@ -68,45 +68,15 @@ struct TallRows {
     DEVICE_INLINE int existing_slots() const { return smaller(slots, samples * by_period.divisor - first_slot); }
 };
 
-// The way of a thread through rows, image after image, some rows at a time and always in the same columns: no division once it has begun.
-// Threads stand beside each other in as many rows as they fill.
+// Where a thread begins: threads stand beside each other in as many rows as they fill, and go down, always in the same columns.
 struct Walk {
-    const Divisor by_period; // rows from one image to the next
-    const int columns, lanes;
-    int rows_at_once, column, first_row, row; // the first column of the thread, the row it begins with, and where it is in an image
+    int first_row, column, rows_at_once; // a thread without work has no column
 
-    DEVICE_INLINE Walk(const Divisor &by_columns, const Divisor &by_period, int lane, int lanes)
-        : by_period(by_period), columns(by_columns.divisor), lanes(lanes) {
+    DEVICE_INLINE Walk(const Divisor &by_columns, int rows, int lane, int lanes) {
         const int beside = by_columns.quotient(lanes);
-        rows_at_once = beside == 0 ? 1 : smaller(beside, by_period.divisor);
+        rows_at_once = beside == 0 ? 1 : smaller(beside, rows);
         first_row = by_columns.quotient(lane);
-        column = first_row < rows_at_once ? lane - first_row * columns : columns;
-    }
-
-    // At a row, of which it returns the image.
-    DEVICE_INLINE int begin(int first) {
-        const int image = by_period.quotient(first + first_row);
-        row = first + first_row - image * by_period.divisor;
-        return image;
-    }
-
-    // Whether an image ended.
-    DEVICE_INLINE bool next() {
-        row += rows_at_once;
-        const bool ended = row >= by_period.divisor;
-        row -= ended ? by_period.divisor : 0;
-        return ended;
-    }
-
-    // Bytes of something where rows and images are so far from each other: where the walk is, in an image, and a step.
-    struct Bytes {
-        int at, step, end_of_image;
-
-        DEVICE_INLINE void next(bool ended) { at += ended ? step + end_of_image : step; }
-    };
-
-    DEVICE_INLINE Bytes bytes(int image, int of_row, int of_image) const {
-        return {image * of_image + row * of_row, rows_at_once * of_row, of_image - by_period.divisor * of_row};
+        column = first_row < rows_at_once ? lane - first_row * by_columns.divisor : by_columns.divisor;
     }
 };
 

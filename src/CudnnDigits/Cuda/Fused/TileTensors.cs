@@ -38,6 +38,7 @@ internal sealed class TileLayer
         else
         {
             _bias = parameters.Master(plan.Conv.BiasName);
+            _coefficients = arena.Reserve(Output.C, DeviceType.F32); // stay 0
             _dBias = training ? parameters.Gradient(plan.Conv.BiasName) : default;
         }
     }
@@ -89,7 +90,7 @@ internal sealed class TileLayer
     /// <summary>What batch norm or the bias comes to.</summary>
     public Affine Affine => HasNorm
         ? new Affine(Row(0), Row(1), Row(2), Row(3))
-        : new Affine(0, _bias.Address, 0, 0);
+        : new Affine(0, _bias.Address, Row(0), Row(0));
 
     /// <summary>The layer on the way back.</summary>
     public GradientLayer Gradient =>
