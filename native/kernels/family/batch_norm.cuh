@@ -8,7 +8,7 @@
 constexpr double epsilon = 1e-5, momentum = 0.1; // PyTorch's
 
 // What batch norm or a bias comes to for each channel. Forward, u = scale · y + shift; backward, dY = scale · du + from_y · y + constant.
-// With a bias, there is but a shift.
+// With a bias, there is no scale, and of the last two there are zeros.
 struct Affine {
     const float *scale, *shift, *from_y, *constant;
 

@@ -53,7 +53,7 @@ template <class Mode> struct UnitsOf {
     int of_pixel, of_row, of_image;
 
     DEVICE_INLINE UnitsOf(int channels, int width, int height)
-        : of_pixel((int)((unsigned)channels / Mode::of_unit)), of_row(width * of_pixel), of_image(height * of_row) {}
+        : of_pixel(here((int)((unsigned)channels / Mode::of_unit))), of_row(width * of_pixel), of_image(height * of_row) {}
 
     // The thread's unit of a pixel.
     DEVICE_INLINE const Unit *of(const void *images, int image, int row, int column, const UnitOfThread<Mode> &unit) const {
@@ -68,6 +68,7 @@ template <class Mode> struct UnitsOf {
 template <class Mode, int Count, class Make>
 DEVICE_INLINE void fill_pairs(const TallRows &rows, const UnitOfThread<Mode> &unit, const void *const (&images)[Count],
                               unsigned char *planes, const Make &make) {
+    constexpr int at_once = 2 / Count; // pairs whose loads are on the way together: four loads
     const Walk walk(rows.by_pairs, rows.by_period.divisor, unit.first_pair, unit.pairs_at_once);
     const UnitsOf<Mode> units(rows.channels, rows.width, rows.height);
     const int height = rows.height, period = rows.by_period.divisor, between = period - height, row_place = rows.pitch * 16;
@@ -98,11 +99,11 @@ DEVICE_INLINE void fill_pairs(const TallRows &rows, const UnitOfThread<Mode> &un
         };
 #pragma unroll 1
         while (place < end) {
-            int places[2];
-            bool is_there[2];
-            Unit loaded[2][2][Count]; // two pairs are on the way together
+            int places[at_once];
+            bool is_there[at_once];
+            Unit loaded[at_once][2][Count];
 #pragma unroll
-            for (int k = 0; k < 2; ++k) {
+            for (int k = 0; k < at_once; ++k) {
                 places[k] = place;
                 is_there[k] = row >= 0 && place < end_of_existing;
                 if (is_there[k]) {
@@ -117,8 +118,10 @@ DEVICE_INLINE void fill_pairs(const TallRows &rows, const UnitOfThread<Mode> &un
                     row -= period, from -= between * units.of_row;
                 }
             }
-            put(places[0], is_there[0], loaded[0]);
-            put(places[1], is_there[1], loaded[1]);
+#pragma unroll
+            for (int k = 0; k < at_once; ++k) {
+                put(places[k], is_there[k], loaded[k]);
+            }
         }
     }
 }

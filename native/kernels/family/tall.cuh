@@ -74,7 +74,7 @@ struct Walk {
 
     DEVICE_INLINE Walk(const Divisor &by_columns, int rows, int lane, int lanes) {
         const int beside = by_columns.quotient(lanes);
-        rows_at_once = beside == 0 ? 1 : smaller(beside, rows);
+        rows_at_once = here(beside == 0 ? 1 : smaller(beside, rows));
         first_row = by_columns.quotient(lane);
         column = first_row < rows_at_once ? lane - first_row * by_columns.divisor : by_columns.divisor;
     }
