@@ -38,7 +38,7 @@ internal sealed unsafe class CpuBackend<S, V> : ITrainingBackend, IStepInspector
     public CpuBackend(NetworkSpec network, BackendOptions options)
     {
         (Network, _options, _random) = (network, options, new Philox(options.Seed));
-        int chunks = Enumerable.Range(1, BatchSize).Max(batch => Chunks(batch).Count);
+        int chunks = Enumerable.Range(1, Math.Min(BatchSize, UsualChunks * MostChunks)).Max(batch => Chunks(batch).Count); // then no more
         _net = new CpuNetwork<S, V>(network, BatchSize, options.Threads, chunks, options.Kept);
         _parameters = _net.Parameters;
         OperationList operations = _net.Operations;
