@@ -121,7 +121,7 @@ internal static partial class Checks
         foreach (string file in Directory.EnumerateFiles(Path.Combine(Workplace.Bundle, "ptx"), "*.ptx"))
         {
             string oldest = OwnTarget(file);
-            foreach (string target in oldest.EndsWith('a') ? [oldest] : Targets.SkipWhile(target => target != oldest))
+            foreach (string target in place.Quick || oldest.EndsWith('a') ? [oldest] : Targets.SkipWhile(target => target != oldest))
             {
                 ToolResult result = place.Run($"ptxas-{Path.GetFileNameWithoutExtension(file)}-{target}", 60, ptxas,
                     ["-v", $"-arch={target}", file, "-o", "/dev/null"]);
