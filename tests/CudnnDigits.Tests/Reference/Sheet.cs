@@ -119,6 +119,7 @@ internal sealed class Sheet(int width, int height)
     private static bool[] MiddleLine(bool[] stroke, int width)
     {
         (int X, int Y)[] around = [(0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1)];
+        List<int> left = [.. Enumerable.Range(0, stroke.Length).Where(i => stroke[i])];
         int[] near = new int[9];
         for (bool changed = true; changed;)
         {
@@ -126,13 +127,8 @@ internal sealed class Sheet(int width, int height)
             for (int half = 0; half < 2; half++)
             {
                 List<int> edge = [];
-                for (int i = 0; i < stroke.Length; i++)
+                foreach (int i in left)
                 {
-                    if (!stroke[i])
-                    {
-                        continue;
-                    }
-
                     for (int n = 0; n < 8; n++)
                     {
                         (int x, int y) = (i % width + around[n].X, i / width + around[n].Y);
@@ -140,7 +136,13 @@ internal sealed class Sheet(int width, int height)
                     }
 
                     near[8] = near[0];
-                    int count = near[..8].Sum(), rises = Enumerable.Range(0, 8).Count(n => near[n] < near[n + 1]);
+                    (int count, int rises) = (0, 0);
+                    for (int n = 0; n < 8; n++)
+                    {
+                        count += near[n];
+                        rises += near[n] < near[n + 1] ? 1 : 0;
+                    }
+
                     bool open = half == 0
                         ? near[0] * near[2] * near[4] == 0 && near[2] * near[4] * near[6] == 0
                         : near[0] * near[2] * near[6] == 0 && near[0] * near[4] * near[6] == 0;
@@ -151,6 +153,7 @@ internal sealed class Sheet(int width, int height)
                 }
 
                 edge.ForEach(i => stroke[i] = false);
+                left.RemoveAll(i => !stroke[i]);
                 changed |= edge.Count > 0;
             }
         }
