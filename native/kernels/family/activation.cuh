@@ -131,13 +131,8 @@ DEVICE_INLINE Unit marked_unit(const Unit &y, const Dropout &dropout, unsigned e
     return out;
 }
 
-// relu(scale · y + shift) as an operand of products.
-template <class Mode> DEVICE_INLINE Unit activate(const Unit &y, const Values<Mode::of_unit> &scale, const Values<Mode::of_unit> &shift) {
-    Values<Mode::of_unit> u = Mode::widen(y);
-#pragma unroll
-    for (int c = 0; c < Mode::of_unit; ++c) {
-        u.v[c] = fused_multiply_add(u.v[c], scale.v[c], shift.v[c]);
-    }
+// relu(u) as an operand of products.
+template <class Mode> DEVICE_INLINE Unit rectified_unit(Values<Mode::of_unit> u) {
     Unit out;
     if constexpr (in_pairs<Mode>) {
 #pragma unroll
@@ -152,6 +147,18 @@ template <class Mode> DEVICE_INLINE Unit activate(const Unit &y, const Values<Mo
         out = Mode::operand(u);
     }
     return out;
+}
+
+// relu(scale · y + shift), of a unit, or of one of some more numbers.
+template <class Mode, int Count>
+DEVICE_INLINE Unit activate(const Values<Count> &y, const Values<Count> &scale, const Values<Count> &shift, int unit = 0) {
+    Values<Mode::of_unit> u;
+#pragma unroll
+    for (int c = 0; c < Mode::of_unit; ++c) {
+        const int i = unit * Mode::of_unit + c;
+        u.v[c] = fused_multiply_add(y.v[i], scale.v[i], shift.v[i]);
+    }
+    return rectified_unit<Mode>(u);
 }
 
 // A unit, 0 where dropout took y.

@@ -1,5 +1,5 @@
 // A convolution forward. What it reads is normalized and activated on the way into shared memory, or windows of the input. It leaves its
-// output before batch norm, the same pooled where a pooling follows, and the batch's statistics.
+// output before batch norm, the same pooled where a pooling follows, and the batch's statistics; or in predictions, its activation alone.
 #include "first_layer.cuh"
 
 struct TileForward {
@@ -10,6 +10,7 @@ struct TileForward {
     void *y;            // none where only what is pooled is wanted
     void *pooled;       // (N, out_height / 2, out_width / 2, outs), where the shape pools
     const float *gamma; // of the batch norm behind: y whose u is greatest. None: the greatest y
+    Affine activation;  // with a shift: what comes out is activated
     ChannelNorm norm;
     FirstInput first; // of blocks of 32 outputs
 };
@@ -46,6 +47,8 @@ template <class Mode, int Groups> struct ForwardOutput {
             const int channel = ((int)blockIdx.y * Groups + group) * 32 + (here(lane()) & 3) * 8;
             const bool exists = channel < c.outs;
             const Pixels<Mode> outputs(p.y, c.outs, channel), maxima(p.pooled, c.outs, channel);
+            const Values<8> scale = p.activation.scales<8>(exists ? channel : 0),
+                            shift = Affine::of<8>(p.activation.shift, exists ? channel : 0, 0);
             ChannelSums of_tile;
 #pragma unroll
             for (int pair = 0; pair < most_pairs; ++pair) {
@@ -65,7 +68,8 @@ template <class Mode, int Groups> struct ForwardOutput {
                             }
 #pragma unroll
                             for (int i = 0; i < units; ++i) {
-                                narrow[i][2 * row + half] = narrow_unit<Mode>(y, i);
+                                narrow[i][2 * row + half] =
+                                    p.activation.shift ? activate<Mode>(y, scale, shift, i) : narrow_unit<Mode>(y, i);
                                 if (p.y) {
                                     store_unit(y_of_column + row * c.out_width * c.outs + i * Mode::of_unit, narrow[i][2 * row + half]);
                                 }

@@ -197,9 +197,7 @@ struct F32 {
 };
 
 // Eight neighbouring channels.
-struct Eight {
-    float v[8];
-};
+using Eight = Values<8>;
 
 template <class Mode> DEVICE_INLINE Eight load_eight(const typename Mode::Element *from) {
     Eight out;

@@ -45,7 +45,7 @@ template <class Mode> DEVICE_INLINE void features_forward(const FeaturesForward 
             store_unit(static_cast<Element *>(p.marked) + place, marked);
         }
         if (p.z) {
-            const Unit made = activate<Mode>(marked, scale, shift);
+            const Unit made = activate<Mode>(Mode::widen(marked), scale, shift);
             store_unit(static_cast<Element *>(p.z) + place, p.dropout.threshold > 0 ? where_kept<Mode>(made, marked) : made);
         }
     }

@@ -5,7 +5,8 @@
 #include "batch_norm.cuh"
 #include "convolution.cuh"
 
-// The layer before a convolution, by value: y (N, H, W, C), or `marked` of a layer that is pooled or drops.
+// The layer before a convolution, by value: y (N, H, W, C), or `marked` of a layer that is pooled or drops. Without a shift, y is what the
+// layer gives.
 struct PreviousLayer {
     const void *y;
     Affine affine;
@@ -133,14 +134,15 @@ template <class Mode> struct ActivatedInput {
     DEVICE_INLINE void fill(const TallRows &rows, int first_channel, int units, unsigned char *planes) const {
         const UnitOfThread<Mode> unit(first_channel, units);
         const int channel = unit.existing(rows);
-        Values<Mode::of_unit> scale = layer.affine.scales<Mode::of_unit>(channel), shift = layer.affine.shifts<Mode::of_unit>(channel);
+        Values<Mode::of_unit> scale = layer.affine.scales<Mode::of_unit>(channel),
+                              shift = Affine::of<Mode::of_unit>(layer.affine.shift, channel, 0);
         if (layer.keep_scale != 1) {
             scale = scale.times(layer.keep_scale), shift = shift.times(layer.keep_scale);
         }
         fill_pairs<Mode, 1>(rows, unit, {layer.y}, planes, [&](const Unit(&marked)[2][1], Unit(&made)[2]) {
 #pragma unroll
             for (int i = 0; i < 2; ++i) {
-                made[i] = activate<Mode>(marked[i][0], scale, shift);
+                made[i] = layer.affine.shift ? activate<Mode>(Mode::widen(marked[i][0]), scale, shift) : marked[i][0];
             }
             if (layer.drops) {
 #pragma unroll

@@ -55,7 +55,8 @@ internal sealed partial class LayerKernels(KernelSource source, Func<KernelSourc
         {
             int done = 0;
             Dictionary<string, Load> addresses = [];
-            foreach (Match match in LoadOrTest().Matches(text))
+            HashSet<string> nulls = ["0"];
+            foreach (Match match in LoadOrCopyOrTest().Matches(text))
             {
                 if (Piece(match) is { } piece)
                 {
@@ -68,9 +69,25 @@ internal sealed partial class LayerKernels(KernelSource source, Func<KernelSourc
 
             IPiece? Piece(Match match)
             {
+                string address = match.Groups["address"].Value, to = match.Groups["to"].Value;
+                Load? loaded = addresses.GetValueOrDefault(address);
                 if (match.Groups["is"].Success)
                 {
-                    return addresses.TryGetValue(match.Groups["address"].Value, out Load? loaded) ? new Test(match, loaded) : null;
+                    return loaded is not null && nulls.Contains(match.Groups["other"].Value) ? new Test(match, loaded) : null;
+                }
+
+                if (address.Length > 0) // a copy
+                {
+                    if (loaded is not null)
+                    {
+                        addresses[to] = loaded;
+                    }
+                    else if (nulls.Contains(address))
+                    {
+                        nulls.Add(to);
+                    }
+
+                    return null;
                 }
 
                 Load load = new(match);
@@ -110,8 +127,10 @@ internal sealed partial class LayerKernels(KernelSource source, Func<KernelSourc
         }
 
         [GeneratedRegex(@"(?<if>@!?%p\d+ )?(?:ld\.param\.(?:v\d\.)?(?<type>[a-z]\d\d) \s*\{?(?<to>[^\[}]*?)\}?, "
-            + @"\[(?:%rd1|\w+_param_0)(?:\+(?<at>\d+))?\];|setp\.(?<is>eq|ne)\.s64 \s*(?<to>%p\d+), (?<address>%rd\d+), 0;)")]
-        private static partial Regex LoadOrTest();
+            + @"\[(?:%rd1|\w+_param_0)(?:\+(?<at>\d+))?\];"
+            + @"|setp\.(?<is>eq|ne)\.s64 \s*(?<to>%p\d+), (?<address>%rd\d+), (?<other>0|%rd\d+);"
+            + @"|(?:cvta\.to\.global\.u64|mov\.[bu]64) \s*(?<to>%rd\d+), (?<address>0|%rd\d+);)")]
+        private static partial Regex LoadOrCopyOrTest();
     }
 
     private interface IPiece

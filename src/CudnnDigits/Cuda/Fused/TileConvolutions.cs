@@ -49,15 +49,17 @@ internal sealed class TileConvolutions
         for (int i = 0; i < _layers.Length; i++)
         {
             (TileLayer layer, TileShape shape) = (_layers[i].Of, _layers[i].Forward);
-            ChannelNorm norm = training ? layer.Statistics(_net.Buffers, _n) : default;
+            bool isLast = i == _layers.Length - 1;
             TileShape windows = Windows(i, shape.Slots);
             Batch batch = shape.Tiled(_n);
+            DeviceTensor y = isLast && !training ? _net.Features : layer.Y, pooled = isLast && !training ? _net.Features : layer.Marked;
             Launch($"conv_forward_{shape.WidthOfBlock}", Grid(shape, batch), shape.SharedBytes + BytesOf(windows), new TileForward(
                 batch, shape, i > 0 ? Before(_layers[i - 1].Of, training) : default, layer.W.Address,
-                training || !layer.IsPooled ? Of(layer.Y) : 0, layer.IsPooled ? Of(layer.Marked) : 0, layer.Gamma, norm, Input(windows)));
+                training || !layer.IsPooled ? Of(y) : 0, layer.IsPooled ? Of(pooled) : 0, training ? layer.Gamma : 0,
+                training ? default : layer.Affine, training ? layer.Statistics(_net.Buffers, _n) : default, Input(windows)));
 
-            bool isLast = i == _layers.Length - 1, marks = training && layer.Plan.Dropout is not null;
-            if (isLast || marks)
+            bool marks = training && layer.Plan.Dropout is not null;
+            if (training && (isLast || marks))
             {
                 _ends[i].Forward(
                     state, layer.IsPooled ? layer.Marked : layer.Y, layer.Affine, marks ? layer.Marked : null,
@@ -141,8 +143,8 @@ internal sealed class TileConvolutions
     private PreviousLayer Before(TileLayer layer, bool training)
     {
         Dropout dropout = layer.Dropout(_seed, training);
-        return new PreviousLayer(
-            Of(layer.IsChanged(training) ? layer.Marked : layer.Y), layer.Affine, dropout.KeepScale, dropout.Threshold > 0 ? 1u : 0);
+        nint images = Of(layer.IsChanged(training) ? layer.Marked : layer.Y);
+        return new PreviousLayer(images, training ? layer.Affine : default, dropout.KeepScale, dropout.Threshold > 0 ? 1u : 0);
     }
 
     private (int X, int Y) Grid(TileShape shape, Batch batch) => batch.Grid(_multiprocessors * shape.BlocksAtOnce, shape.Groups);

@@ -24,8 +24,8 @@ internal sealed class TileLayer
         HasDu = plan.Input.C > 1 || plan.Pool is not null || isLast;
         Output = plan.Conv.Infer(plan.Input);
         Pooled = plan.Pool?.Infer(Output) ?? Output;
-        Y = arena.Reserve(training || !IsPooled ? batch * Output.Size : 0, type);
-        Marked = IsMarked ? arena.Reserve(IsChanged(training) ? batch * Pooled.Size : 0, type) : Y;
+        Y = arena.Reserve(training || (!IsPooled && !isLast) ? batch * Output.Size : 0, type);
+        Marked = IsMarked ? arena.Reserve(training || (IsPooled && !isLast) ? batch * Pooled.Size : 0, type) : Y;
         Du = arena.Reserve(training && HasDu ? batch * Pooled.Size : 0, type);
         (W, MasterW) = (parameters.Operand(plan.Conv.WeightName), parameters.Master(plan.Conv.WeightName));
         DW = training ? parameters.Gradient(plan.Conv.WeightName) : default;
