@@ -64,10 +64,10 @@ public class TileShapeTests
             if (below is not null)
             {
                 TileShape shape = shapes[2], gradient = TileShape.First(below, shape.Rows, 1);
-                int ofDu = shape.Fragments * 16 * 32 * elementBytes, sums = 6 * 512; // in a plane
+                int side = below.Conv.Kernel, sums = (side == 3 ? 6 : 14) * 512, ofWindow = elementBytes > 2 ? 0 : side == 3 ? 32 : 64;
                 Assert.Equal(32, shape.WidthOfBlock);
-                Assert.InRange(below.Conv.Kernel == 3 ? Math.Max(ofDu, sums) : ofDu + sums, 1, shape.Plane * 16);
-                int all = (below.Conv.Kernel == 3 ? 6 : 14) * 512 + CheckInput(below, shape.Rows, 1);
+                Assert.InRange(Math.Max(shape.Fragments * 16 * ((32 * elementBytes) + ofWindow), sums), 1, shape.Plane * 16); // in a plane
+                int all = sums + CheckInput(below, shape.Rows, 1);
                 Assert.Equal((shape.Rows, shape.Tiled(batch), all), (gradient.Rows, gradient.Tiled(batch), gradient.FirstBytes(elementBytes)));
                 Assert.InRange(shape.SharedBytes + all, 0, Most(3));
             }
@@ -95,8 +95,7 @@ public class TileShapeTests
             TileShape shape = TileShape.First(plan, rows, pairs);
             CheckRows(shape, samples: 32);
             Assert.Equal(rows, shape.Rows);
-            int pitch = shape.Width + shape.Padding;
-            int positions = (shape.Slots * pitch) + shape.Padding + ((shape.Side - 1) * pitch) + shape.Side;
+            int line = shape.Width + shape.Padding, positions = (shape.Slots + shape.Side) * (line + (line % 2));
             Assert.Equal(positions * elementBytes, shape.InputBytes(elementBytes));
             return positions * elementBytes;
         }

@@ -92,13 +92,7 @@ template <class Mode, int Groups> struct MaskedOutput {
             sums.add(group, of_tile);
         }
         if (is_first()) {
-            __syncthreads();
-            first.add(first.rows(rows), [&](const auto &visit) __attribute__((always_inline)) {
-#pragma unroll 1
-                for (int m = 0; m < c.fragments; ++m) {
-                    visit(TileColumns::first(c, m / 2), m % 2, m);
-                }
-            });
+            first.add(c, first.rows(rows));
         }
     }
 

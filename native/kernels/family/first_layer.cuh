@@ -10,104 +10,168 @@ struct FirstInput {
     const void *x; // none: the layer is another one
 };
 
-// Rows of x in shared memory, as the tall image has them, elements side by side. Behind them, a window of zeros.
+// The way of a thread through rows of which none has more than 32 pixels: a pair of neighbours, in so many rows at a time.
+struct RowWalk {
+    static constexpr int rows_at_once = conv_threads / 16;
+    const int pair = here((int)threadIdx.x) & 15, row = here((int)threadIdx.x) >> 4;
+};
+
+// Rows of x in shared memory, as the tall image has them, elements side by side; a line has an even number of them, so that two are read
+// together. Behind them, a window of zeros.
 template <class Mode> struct WindowTile {
     using Element = typename Mode::Element;
 
     static constexpr int of_register = Mode::of_unit / 4; // elements
-    static constexpr unsigned one = of_register == 2 ? 0x3F80u : 0x3F800000u;
+    static constexpr unsigned ones = of_register == 2 ? 0x3F803F80u : 0x3F800000u;
 
     Element *tile;
 
-    // Where the window of zeros begins.
-    DEVICE_INLINE static int zeros(const Convolution &c) { return c.slots * c.pitch() + c.padding; }
+    // Elements from a row to the next, and bytes.
+    DEVICE_INLINE static int line(const Convolution &c) { return (c.pitch() + 1) & ~1; }
+    DEVICE_INLINE static int line_bytes(const Convolution &c) { return line(c) * (int)sizeof(Element); }
+
+    // Where a window begins, and that of zeros.
+    DEVICE_INLINE unsigned place(const Convolution &c, int slot, int column) const {
+        return SHARED_ADDRESS(tile) + (unsigned)(slot * line(c) + column) * (unsigned)sizeof(Element);
+    }
+    DEVICE_INLINE unsigned zeros(const Convolution &c) const { return place(c, c.slots, 0); }
 
     // Once, before a barrier.
     DEVICE_INLINE void clear(const Convolution &c) const {
-        for (int i = (int)threadIdx.x; i < zeros(c) + (c.side - 1) * c.pitch() + c.side; i += conv_threads) {
+        for (int i = (int)threadIdx.x; i < (c.slots + c.side) * line(c); i += conv_threads) {
             tile[i] = {};
         }
     }
 
     DEVICE_INLINE void fill(const Convolution &c, const void *x, const TileRows &read, int samples) const {
-        constexpr int at_once = 4; // loads that are on their way together
-        for (int column = lane(); column < c.width; column += 32) {
-            for (int first = warp(); first < read.slots; first += at_once * conv_warps) {
-                Element seen[at_once] = {};
+        constexpr int at_once = 2; // loads that are on their way together
+        const RowWalk walk;
+        const int column = 2 * walk.pair, existing = column < c.width ? read.slots : 0;
+        const bool has_right = column + 1 < c.width;
+        Element *to = tile + c.padding + column;
+#pragma unroll 1
+        for (int first = walk.row; first < existing; first += at_once * walk.rows_at_once) {
+            Element seen[at_once][2] = {};
 #pragma unroll
-                for (int k = 0; k < at_once; ++k) {
-                    const int slot = read.first_slot + first + k * conv_warps, image = c.by_period().quotient(slot),
-                              row = slot - image * c.period() - c.padding;
-                    if (image < samples && row >= 0) {
-                        seen[k] = static_cast<const Element *>(x)[(image * c.height + row) * c.width + column];
+            for (int k = 0; k < at_once; ++k) {
+                const int slot = read.first_slot + first + k * walk.rows_at_once, image = c.by_period().quotient(slot);
+                const bool in_rows = slot - image * c.period() >= c.padding, in_tile = first + k * walk.rows_at_once < read.slots;
+                if (in_tile & in_rows & (image < samples)) {
+                    const Element *from = static_cast<const Element *>(x) + ((slot - (image + 1) * c.padding) * c.width + column);
+                    seen[k][0] = from[0];
+                    if (has_right) {
+                        seen[k][1] = from[1];
                     }
                 }
+            }
 #pragma unroll
-                for (int k = 0; k < at_once; ++k) {
-                    if (first + k * conv_warps < read.slots) {
-                        tile[(first + k * conv_warps) * c.pitch() + c.padding + column] = rounded(seen[k]);
-                    }
+            for (int k = 0; k < at_once; ++k) {
+                const int row = first + k * walk.rows_at_once;
+                if (row < read.slots) {
+                    to[row * line(c)] = rounded(seen[k][0]), to[row * line(c) + 1] = rounded(seen[k][1]);
                 }
             }
         }
     }
 
+    // What two neighbouring windows see of which the first begins at an even position; in float32, a single one.
+    template <int Side> struct Seen {
+        static constexpr int taps = Side * Side, words_of_line = of_register == 2 ? (Side + 1) / 2 : Side;
+        const unsigned from, line;
+        unsigned words[Side][words_of_line]; // in float32, they are loaded where they are used
+
+        DEVICE_INLINE Seen(const Convolution &c, unsigned from) : from(from), line((unsigned)line_bytes(c)) {
+#pragma unroll
+            for (int i = 0; of_register == 2 && i < Side * words_of_line; ++i) {
+                words[i / words_of_line][i % words_of_line] = word(i / words_of_line, i % words_of_line);
+            }
+        }
+
+        DEVICE_INLINE unsigned word(int y, int i) const { return *(SHARED_POINTER(const unsigned, from + (unsigned)y * line) + i); }
+
+        // Sixteen bytes of taps as weights have them; behind the last one, the first bits of `last`. is_right: of the neighbour.
+        DEVICE_INLINE Unit unit(int number, unsigned is_right, unsigned last) const {
+            Unit out;
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                const int tap = number * Mode::of_unit + i * of_register, y = tap / Side, x = tap % Side;
+                if (tap >= taps) {
+                    out.w[i] = tap == taps ? last : 0;
+                } else if constexpr (of_register == 1) {
+                    out.w[i] = word(y, x);
+                } else {
+                    const bool ends = x + 1 == Side;
+                    const unsigned second = !ends ? words[y][x / 2 + 1] : tap + 1 < taps ? words[y + 1][0] : last;
+                    const unsigned chosen = ends ? 0x5410 : x % 2 ? 0x5432 : 0x3210; // bytes
+                    asm("prmt.b32 %0, %1, %2, %3;" : "=r"(out.w[i]) : "r"(words[y][x / 2]), "r"(second), "r"(chosen + is_right * 0x2222));
+                }
+            }
+            return out;
+        }
+    };
+
+  private:
     // As an operand of products.
     DEVICE_INLINE static bfloat16 rounded(bfloat16 x) { return x; }
     DEVICE_INLINE static float rounded(float x) { return bits_float(Mode::operand(x)); }
-
-    // How far from the window's first pixel a tap's is.
-    DEVICE_INLINE static int offset(const Convolution &c, int tap) { return tap < c.taps() ? tap / c.side * c.pitch() + tap % c.side : 0; }
-
-    DEVICE_INLINE static unsigned bits(bfloat16 x) { return x.bits; }
-    DEVICE_INLINE static unsigned bits(float x) { return float_bits(x); }
-
-    // A register of a factor from the bits of its elements.
-    template <class F> DEVICE_INLINE static unsigned gathered(const F &of) {
-        if constexpr (of_register == 2) {
-            return of(0) | of(1) << 16;
-        } else {
-            return of(0);
-        }
-    }
 };
 
 // Units of taps as others are of channels.
 template <class Mode> struct WindowInput {
+    using Windows = WindowTile<Mode>;
+
     const FirstInput &layer;
-    WindowTile<Mode> windows;
+    Windows windows;
 
     // rows: of the first layer's output.
     DEVICE_INLINE void fill(const TallRows &rows, int first_tap, int units, unsigned char *planes) const {
-        using Element = typename Mode::Element;
-        const Convolution &c = layer.shape;
-        const int count = rows.existing_slots();
-        const TileRows read(c, rows.first_slot, count);
+        const TileRows read(layer.shape, rows.first_slot, rows.existing_slots());
         if (first_tap == 0) {
-            windows.fill(c, layer.x, read, rows.samples);
+            windows.fill(layer.shape, layer.x, read, rows.samples);
             __syncthreads();
         }
-        const int used = rows.channels - first_tap > units / 2 * Mode::of_unit ? units : units / 2; // a power of two
-        const int shift = used == 8 ? 2 : used == 4 ? 3 : 4;
-        const int unit = lane() >> shift, columns = 1 << shift, tap = first_tap + unit * Mode::of_unit;
-        const int of_side = c.side == 3 ? 86 : 52; // parts of 256
-        long long offsets[Mode::of_unit];
-#pragma unroll
-        for (int i = 0; i < Mode::of_unit; ++i) {
-            const int existing = smaller(tap + i, c.taps() - 1), line = existing * of_side >> 8; // an existing one: others have no weights
-            offsets[i] = line * (c.pitch() - c.side) + existing;
+        const Convolution &c = layer.shape;
+        const RowWalk walk;
+        const int column = 2 * walk.pair, end = column < rows.width ? read.count : 0;
+#pragma unroll 1
+        for (int row = walk.row; row < end; row += walk.rows_at_once) {
+            const int slot = rows.first_slot + row, image = rows.by_period.quotient(slot);
+            const unsigned from = windows.place(c, slot + image * (c.period() - rows.by_period.divisor) - read.first_slot, column);
+            unsigned char *to = planes + (unsigned)(row * rows.pitch + column) * 16;
+            if (c.side == 3) {
+                store<3>(rows, from, column, first_tap, units, to);
+            } else {
+                store<5>(rows, from, column, first_tap, units, to);
+            }
         }
-        for (int row = warp(); row < count; row += conv_warps) {
-            const int image = rows.by_period.quotient(rows.first_slot + row),
-                      slot = rows.first_slot + row + image * (c.period() - rows.by_period.divisor) - read.first_slot;
-            for (int column = lane() & (columns - 1); column < rows.width; column += columns) {
-                const Element *window = windows.tile + slot * c.pitch() + column;
-                Unit seen;
+    }
+
+  private:
+    // Of two neighbours. Every other thread takes the right one first, so that what threads write together lies in different banks.
+    template <int Side>
+    DEVICE_INLINE void store(const TallRows &rows, unsigned from, int column, int first_tap, int units, unsigned char *to) const {
+        using Seen = typename Windows::template Seen<Side>;
+        constexpr int all = (Side * Side + Mode::of_unit - 1) / Mode::of_unit;
+        const int first_unit = all <= units_of_chunk ? 0 : first_tap / Mode::of_unit;
+        const auto store_of = [&](const Seen &seen, unsigned is_right) __attribute__((always_inline)) {
 #pragma unroll
-                for (int i = 0; i < 4; ++i) {
-                    seen.w[i] = windows.gathered([&](int part) { return windows.bits(window[offsets[i * windows.of_register + part]]); });
+            for (int unit = 0; unit < all; ++unit) {
+                if (column + (int)is_right < rows.width && (all <= units_of_chunk || (unsigned)(unit - first_unit) < (unsigned)units)) {
+                    store_unit(to + ((unsigned)((unit - first_unit) * rows.plane) + is_right) * 16, seen.unit(unit, is_right, 0));
                 }
-                store_unit(planes + (unsigned)(unit * rows.plane + row * rows.pitch + column) * 16, seen);
+            }
+        };
+        const unsigned first = (unsigned)column / 2 % 2;
+        if constexpr (Windows::of_register == 2) {
+            const Seen seen(layer.shape, from);
+#pragma unroll Side == 3 ? 2 : 1
+            for (unsigned i = Side == 3 ? 0 : (unsigned)here(0); i < 2; ++i) {
+                store_of(seen, i ^ first);
+            }
+        } else {
+#pragma unroll 1
+            for (unsigned i = (unsigned)here(0); i < 2; ++i) {
+                store_of(Seen(layer.shape, from + (i ^ first) * 4), i ^ first);
             }
         }
     }
@@ -129,7 +193,6 @@ constexpr int blocks_of_taps = 6, blocks_of_outs = 4, bytes_of_block = 512;
 PUBLISH(first_sum_blocks, blocks_of_taps)
 PUBLISH(first_moment_blocks, blocks_of_taps - blocks_of_outs)
 PUBLISH(first_block_bytes, bytes_of_block)
-PUBLISH(first_scratch_bytes, blocks_of_taps *bytes_of_block)
 
 struct FirstBlocks {
     unsigned halves; // sixteens of taps, the last one included
@@ -150,8 +213,9 @@ struct FirstBlocks {
     }
 };
 
-// The sums of a block in shared memory, and how they are made. Each warp has scratch of so many bytes for du of its pixels, sixteen by
-// sixteen, and at its end for sums of its own; behind that of all warps lies `memory`. Scratch is free when a tile begins.
+// The sums of a block in shared memory, and how they are made. Each warp has scratch of so many bytes, for du of its pixels sixteen by
+// sixteen and in bfloat16 for what windows see of them, and later for sums of its own; behind that of all warps lies `memory`. Scratch is
+// free when a tile begins.
 template <class Mode> struct FirstSums {
     using Windows = WindowTile<Mode>;
     static constexpr int units = 8 / Mode::of_unit; // of eight channels
@@ -168,7 +232,6 @@ template <class Mode> struct FirstSums {
         return {reinterpret_cast<typename Mode::Element *>(memory + blocks().count() * bytes_of_block)};
     }
     DEVICE_INLINE Four<float> *totals() const { return reinterpret_cast<Four<float> *>(memory); }
-    DEVICE_INLINE bool makes_moments() const { return p.has_moments && blockIdx.y == 0; }
 
     DEVICE_INLINE void clear() const {
         windows().clear(p.input.shape);
@@ -189,41 +252,12 @@ template <class Mode> struct FirstSums {
         store_unit(scratch() + sixteen * 16 * row_bytes + place(row, lane() % 4 * units + unit), du);
     }
 
-    // Adds what pixels of a tile come to. each(visit) calls visit(first, k, sixteen) for sixteen columns of a warp, of the upper pixels or
-    // of the lower ones (k), whose du was put before a barrier.
-    template <class Each> DEVICE_INLINE void add(const TileRows &rows, const Each &each) const {
-        const bool has_moments = makes_moments();
-#pragma unroll 1
-        for (int half = 0; half < (int)blocks().halves; ++half) {
-            const Taps taps(p.input.shape, half);
-            float sums[blocks_of_taps][4] = {};
-            each([&](int first, int k, int sixteen) __attribute__((always_inline)) {
-                const Places places(p.input.shape, rows, first, k);
-#pragma unroll
-                for (int step = 0; step < steps; ++step) {
-                    unsigned seen[4], of_du[blocks_of_outs][2];
-                    gather(seen, taps, places, step);
-                    load(of_du, sixteen, step);
-                    Mode::with_products([&](auto how) __attribute__((always_inline)) {
-                        using Products = decltype(how);
-                        typename Products::template Factor<4> left;
-                        Products::prepare(left, seen);
-#pragma unroll
-                        for (int tile = 0; tile < blocks_of_outs; ++tile) {
-                            typename Products::template Factor<2> right;
-                            Products::prepare(right, of_du[tile]);
-                            Products::multiply(sums[tile], left, right);
-                        }
-                        if (has_moments) {
-                            multiply_by_taps<Products>(sums[blocks_of_outs], sums[blocks_of_outs + 1], left, seen);
-                        }
-                    });
-                }
-            });
-            add_up(sums, half * blocks_of_taps);
-        }
-        if (has_moments && blocks().halves > 1) {
-            add_moments_of_halves(rows);
+    // Adds what the pixels of a tile come to, whose du was put. c: the convolution that makes it.
+    DEVICE_INLINE void add(const Convolution &c, const TileRows &rows) const {
+        if (p.input.shape.side == 3) {
+            add_of<3>(c, rows);
+        } else {
+            add_of<5>(c, rows);
         }
     }
 
@@ -244,47 +278,92 @@ template <class Mode> struct FirstSums {
         return (unsigned)(row * row_bytes + (unit ^ (steps == 1 ? row / 2 % 4 : row % 8)) * 16);
     }
 
-    // A lane's taps, g and g + 8 of sixteen.
-    struct Taps {
-        int offsets[2];
-        bool see_one[2];
+    // A pixel for each lane: lane % 16 of the upper ones of a warp's pair or, from lane 16 on, of the lower ones.
+    struct Pixel {
+        unsigned window, one; // where its window begins, and what the tap behind the last one sees; of none, that of zeros
 
-        DEVICE_INLINE Taps(const Convolution &c, int half) {
-#pragma unroll
-            for (int i = 0; i < 2; ++i) {
-                const int tap = 16 * half + 8 * i + lane() / 4;
-                offsets[i] = Windows::offset(c, tap), see_one[i] = tap == c.taps();
-            }
-        }
-    };
-
-    // Where the windows begin of pixels 2t, 2t + 1, 2t + 8 and 2t + 9 of sixteen; for those that do not exist, that of zeros.
-    struct Places {
-        int of[4], zeros;
-
-        DEVICE_INLINE Places(const Convolution &c, const TileRows &rows, int first, int k) : zeros(Windows::zeros(c)) {
+        Pixel() = default;
+        DEVICE_INLINE Pixel(const Convolution &c, const Windows &windows, const TileRows &rows, int first) {
             const Divisor across = c.by_across(), down = c.by_down();
             const int number = first + lane() % 16, line = across.quotient(number), image = down.quotient(rows.first + line);
-            const int column = number - line * across.divisor, row = 2 * (rows.first + line - image * down.divisor) + k;
+            const int column = number - line * across.divisor, row = 2 * (rows.first + line - image * down.divisor) + lane() / 16;
             const bool in_tile = line < rows.count, in_height = row < c.out_height, in_width = column < c.out_width,
                        exists = in_tile & in_height & in_width;
-            const int place = exists ? (image * c.period() + row - rows.first_slot) * c.pitch() + column : zeros;
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                of[i] = (int)shuffle_from((unsigned)place, lane() % 4 * 2 + i / 2 * 8 + i % 2);
-            }
+            window = exists ? windows.place(c, image * c.period() + row - rows.first_slot, column) : windows.zeros(c);
+            one = exists ? Windows::ones : 0;
         }
     };
 
-    // A left factor: taps by pixels, in float32 first the even ones and then the odd ones of eight.
-    DEVICE_INLINE void gather(unsigned (&to)[4], const Taps &taps, const Places &places, int step) const {
-        const Windows all = windows();
+    template <int Side> DEVICE_INLINE void add_of(const Convolution &c, const TileRows &rows) const {
+        constexpr int halves = Side * Side / 16 + 1, blocks = halves == 1 ? blocks_of_taps : 3 * blocks_of_taps - blocks_of_outs;
+        const bool has_moments = p.has_moments && blockIdx.y == 0;
+        const unsigned all_seen = SHARED_ADDRESS(scratch()) + (unsigned)c.fragments * 16 * row_bytes;
+        constexpr unsigned of_sixteen = halves * 512;
+        if constexpr (steps == 1) {
+#pragma unroll 1
+            for (int pair = 0; pair < c.fragments / 2; ++pair) {
+                const Pixel pixel(p.input.shape, windows(), rows, TileColumns::first(c, pair));
+                const unsigned to = all_seen + (unsigned)(2 * pair + lane() / 16) * of_sixteen + lane() % 16 * 16;
+                const typename Windows::template Seen<Side> seen(p.input.shape, pixel.window & ~3u);
+#pragma unroll
+                for (int unit = 0; unit < 2 * halves; ++unit) {
+                    store_unit(SHARED_POINTER(Unit, to + unit * 256), seen.unit(unit, pixel.window / 2 % 2, pixel.one));
+                }
+            }
+        }
+        __syncthreads();
+        float sums[blocks][4] = {};
+        Pixel pixel;
+#pragma unroll 1
+        for (int number = 0; number < c.fragments * steps; ++number) { // of steps
+            unsigned seen[halves][4], of_du[blocks_of_outs][2];
+            load(of_du, number / steps, number % steps);
+#pragma unroll
+            for (int half = 0; half < halves; ++half) {
+                if constexpr (steps == 1) {
+                    load_blocks_turned(seen[half], all_seen + number * of_sixteen + half * 512 + lane() / 8 % 2 * 256 +
+                                                       (lane() / 16 * 8 + lane() % 8) * 16);
+                } else {
+                    if (half == 0 && number % (2 * steps) == 0) {
+                        pixel = Pixel(p.input.shape, windows(), rows, TileColumns::first(c, number / (2 * steps)));
+                    }
+                    gather<Side>(seen[half], half, pixel, number % (2 * steps));
+                }
+            }
+            Mode::with_products([&](auto how) __attribute__((always_inline)) {
+                using Products = decltype(how);
+#pragma unroll
+                for (int half = 0; half < halves; ++half) {
+                    typename Products::template Factor<4> left;
+                    Products::prepare(left, seen[half]);
+#pragma unroll
+                    for (int tile = 0; tile < blocks_of_outs; ++tile) {
+                        typename Products::template Factor<2> right;
+                        Products::prepare(right, of_du[tile]);
+                        Products::multiply(sums[half * blocks_of_taps + tile], left, right);
+                    }
+                    if (has_moments) {
+                        multiply_by_taps<Products>(&sums[half * blocks_of_taps + blocks_of_outs], left, seen[half]);
+                        if (half < halves - 1) {
+                            multiply_by_taps<Products>(&sums[halves * blocks_of_taps], left, seen[halves - 1]);
+                        }
+                    }
+                }
+            });
+        }
+        add_up(sums);
+    }
+
+    // A left factor in float32: taps by eight pixels, first the even ones and then the odd ones. eight: of 32 pixels.
+    template <int Side> DEVICE_INLINE void gather(unsigned (&to)[4], int half, const Pixel &pixel, int eight) const {
+        const int pitch = Windows::line_bytes(p.input.shape);
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-            const auto place = [&](int part) { return places.of[steps == 1 ? i / 2 * 2 + part : 2 * step + i / 2]; };
-            const unsigned seen = all.gathered([&](int part) { return all.bits(all.tile[place(part) + taps.offsets[i % 2]]); }),
-                           ones = all.gathered([&](int part) { return place(part) != places.zeros ? Windows::one : 0u; });
-            to[i] = taps.see_one[i % 2] ? ones : seen;
+            const int tap = 16 * half + i % 2 * 8 + lane() / 4, of = eight * 8 + lane() % 4 * 2 + i / 2;
+            const unsigned window = shuffle_from(pixel.window, of), one = shuffle_from(pixel.one, of);
+            const int existing = smaller(tap, Side * Side - 1);
+            const unsigned seen = load_word(window + (unsigned)(existing / Side * pitch + existing % Side * 4));
+            to[i] = tap == Side * Side ? one : seen;
         }
     }
 
@@ -310,64 +389,38 @@ template <class Mode> struct FirstSums {
         }
     }
 
-    // A left factor as it was gathered is a right one, too.
+    // To two blocks. A left factor as it was gathered is a right one, too.
     template <class Products>
-    DEVICE_INLINE static void multiply_by_taps(float (&first)[4], float (&second)[4], const typename Products::template Factor<4> &left,
+    DEVICE_INLINE static void multiply_by_taps(float (*to)[4], const typename Products::template Factor<4> &left,
                                                const unsigned (&gathered)[4]) {
-        typename Products::template Factor<2> right;
-        Products::prepare(right, {gathered[0], gathered[2]});
-        Products::multiply(first, left, right);
-        Products::prepare(right, {gathered[1], gathered[3]});
-        Products::multiply(second, left, right);
-    }
-
-    // The moments of the first sixteen taps with the second.
-    DEVICE_INLINE void add_moments_of_halves(const TileRows &rows) const {
-        const Taps taps(p.input.shape, 0), others(p.input.shape, 1);
-        const int count = rows.count * p.input.shape.by_across().divisor;
-        float sums[blocks_of_taps - blocks_of_outs][4] = {};
-#pragma unroll 1
-        for (int first = warp() * 16; first < count; first += conv_warps * 16) {
-#pragma unroll 1
-            for (int k = 0; k <= p.input.shape.pairs; ++k) {
-                const Places places(p.input.shape, rows, first, k);
 #pragma unroll
-                for (int step = 0; step < steps; ++step) {
-                    unsigned seen[4], of_others[4];
-                    gather(seen, taps, places, step);
-                    gather(of_others, others, places, step);
-                    Mode::with_products([&](auto how) __attribute__((always_inline)) {
-                        typename decltype(how)::template Factor<4> left;
-                        how.prepare(left, seen);
-                        multiply_by_taps<decltype(how)>(sums[0], sums[1], left, of_others);
-                    });
-                }
-            }
+        for (int i = 0; i < 2; ++i) {
+            typename Products::template Factor<2> right;
+            Products::prepare(right, {gathered[i], gathered[i + 2]});
+            Products::multiply(to[i], left, right);
         }
-        add_up(sums, 2 * blocks_of_taps);
     }
 
-    // What the warps have goes to the block's, from one of its blocks on.
-    template <int Blocks> DEVICE_INLINE void add_up(const float (&sums)[Blocks][4], int first) const {
-        const unsigned at = scratch_bytes - blocks_of_taps * bytes_of_block; // of a warp's
+    // What the warps have goes to the block's.
+    template <int Blocks> DEVICE_INLINE void add_up(const float (&sums)[Blocks][4]) const {
         __syncthreads();
 #pragma unroll
         for (int block = 0; block < Blocks; ++block) {
-            reinterpret_cast<Four<float> *>(scratch() + at)[block * 32 + lane()] = {sums[block][0], sums[block][1], sums[block][2],
-                                                                                    sums[block][3]};
+            reinterpret_cast<Four<float> *>(scratch())[block * 32 + lane()] = {sums[block][0], sums[block][1], sums[block][2],
+                                                                               sums[block][3]};
         }
         __syncthreads();
         for (int i = (int)threadIdx.x; i < Blocks * 32; i += conv_threads) {
-            Four<float> total = totals()[first * 32 + i];
+            Four<float> total = totals()[i];
 #pragma unroll
             for (int w = 0; w < conv_warps; ++w) {
-                const Four<float> of_warp = reinterpret_cast<const Four<float> *>(all_scratch + w * scratch_bytes + at)[i];
+                const Four<float> of_warp = reinterpret_cast<const Four<float> *>(all_scratch + w * scratch_bytes)[i];
 #pragma unroll
                 for (int k = 0; k < 4; ++k) {
                     total.v[k] += of_warp.v[k];
                 }
             }
-            totals()[first * 32 + i] = total;
+            totals()[i] = total;
         }
     }
 };

@@ -21,8 +21,7 @@ internal readonly record struct TileShape(
     public static readonly int Warps = KernelSource.Family["warps_of_convolution"];
 
     private static readonly int PieceBytes = KernelSource.Family["piece_bytes_of_weights"], // of 32 outputs
-        MostFragments = KernelSource.Family["most_fragments_of_warp"],
-        FirstScratchBytes = KernelSource.Family["first_scratch_bytes"]; // of a warp, for sums
+        MostFragments = KernelSource.Family["most_fragments_of_warp"];
 
     private int Period => Height + Padding;
 
@@ -97,7 +96,7 @@ internal readonly record struct TileShape(
     public int WeightBytes(int elementBytes) => Plane * ChannelsOfWeights(Outs) * elementBytes;
 
     /// <summary>Bytes of the first layer's input in shared memory: WindowTile in native/kernels/family/first_layer.cuh.</summary>
-    public int InputBytes(int elementBytes) => (Slots * Pitch + Padding + (Side - 1) * Pitch + Side) * elementBytes;
+    public int InputBytes(int elementBytes) => (Slots + Side) * (Pitch + (Pitch % 2)) * elementBytes;
 
     /// <summary>Bytes of the first layer's input and sums behind what is free while they are added up.</summary>
     public int FirstBytes(int elementBytes) => FirstSums(Side) * sizeof(float) + InputBytes(elementBytes);
@@ -155,8 +154,8 @@ internal readonly record struct TileShape(
         return best.Shape;
 
         // With all weights in shared memory, or with what is multiplied next; a column of a window of 5 is long enough to wait for one.
-        // Where the layer below is the first: with its input and sums, and scratch of each warp, for du of its pixels, and sums in the
-        // same place, or behind where du is read twice.
+        // Where the layer below is the first: with its input and sums, and scratch of each warp, for du of its pixels with what their
+        // windows see, and for sums in the same place.
         bool Fits(int rows, ref TileShape candidate)
         {
             int behind = 0, most = room.OfBlock(candidate.BlocksAtOnce);
@@ -167,8 +166,9 @@ internal readonly record struct TileShape(
             }
             else if (first is not null)
             {
-                int ofDu = candidate.Fragments * PixelsOfFragment * 32 * elementBytes;
-                int scratch = first.Conv.Kernel == 3 ? Math.Max(ofDu, FirstScratchBytes) : ofDu + FirstScratchBytes;
+                int side = first.Conv.Kernel, ofWindow = elementBytes > 2 ? 0 : side == 3 ? 32 : 64;
+                int ofPixels = candidate.Fragments * PixelsOfFragment * ((32 * elementBytes) + ofWindow);
+                int scratch = Math.Max(ofPixels, FirstSums(side) * sizeof(float));
                 candidate = candidate with { Plane = Math.Max(candidate.Plane, PlaneOf(scratch / Unit, 2)) };
                 behind = First(first, candidate.Rows, 1).FirstBytes(elementBytes);
             }
