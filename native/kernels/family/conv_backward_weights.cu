@@ -25,14 +25,6 @@ template <class Mode> struct WeightGradient {
     static constexpr int offset_count = Mode::of_unit == 8 ? (taps_of_block + 1) / 2 : taps_of_block;
 
     float sums[taps_of_block][most_fragments][4] = {}; // of sixteen outputs by eight channels, each fragment
-    unsigned offsets[offset_count];                    // of the lane's taps: what is beyond the last tap is not stored
-
-    DEVICE_INLINE WeightGradient(const Convolution &c, int first_tap) {
-#pragma unroll
-        for (int k = 0; k < offset_count; ++k) {
-            offsets[k] = place_of(c, first_tap + (Mode::of_unit == 8 ? 2 * k + lane() / 16 : k)) * 16;
-        }
-    }
 
     // dy and input: the planes of a tile. So many fragments of outputs and so many channels are left: a warp may have none of these.
     template <class Products>
@@ -49,6 +41,14 @@ template <class Mode> struct WeightGradient {
                 }
                 return;
             }
+        }
+        unsigned offsets[offset_count]; // of the lane's taps: what is beyond the last tap is not stored
+        const int lanes_tap = here(first_tap) + (Mode::of_unit == 8 ? lane() / 16 : 0);
+#pragma unroll
+        for (int k = 0; k < offset_count; ++k) {
+            offsets[k] = place_of(c, lanes_tap + (Mode::of_unit == 8 ? 2 * k : k)) * 16;
+        }
+        if constexpr (Mode::of_unit == 8) {
             const unsigned matrix = lane() / 8, row = lane() % 8;
             dy += matrix % 2 * plane + (matrix / 2 * 8 + row) * 16;
             input += warp() * plane + (matrix % 2 * 8 + row) * 16;
@@ -220,7 +220,7 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const TileBackwar
         windows.clear(p.first.shape);
     }
     const int fragments = (smaller(c.outs - first_out, outs_of_block) + 15) / 16;
-    Gradient gradient(c, first_tap);
+    Gradient gradient;
     int tile = (int)blockIdx.x;
     do { // for each block has a tile at least: else the sums of none are copied
         const int samples = here(p.batch.samples), padding = here(c.padding), pitch = here(c.width) + padding, plane = here(c.plane),
