@@ -167,10 +167,11 @@ template <class Mode> struct WeightGradient {
         }
         dy += (2 * warp() + lane() / 8 % 2) * plane + (lane() / 16 * 8 + lane() % 8) * 16;
         int first = 0;
-        for (; first + 16 < positions; first += 32) {
-            add_sixteens<2>(views, dy + 16 * first);
+        for (; first + 48 < positions; first += 64) { // few waits for products
+            add_sixteens<4>(views, dy + 16 * first);
         }
-        if (first < positions) {
+#pragma unroll 1
+        for (; first < positions; first += 16) {
             add_sixteens<1>(views, dy + 16 * first);
         }
     }
