@@ -30,6 +30,7 @@ internal sealed class TileNetwork : CudaNetwork
             throw new InputException($"the fused kernels take batches of up to {MostSamples} digits, not {batch}; choose a smaller batch");
         }
 
+        _ = session.FamilyKernels.Of("product" + session.KernelSuffix); // all have it: a driver that cannot compile it says so now
         bool training = kept is not null;
         DeviceType type = session.ActivationType;
         _session = session;
