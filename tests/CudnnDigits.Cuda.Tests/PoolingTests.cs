@@ -49,7 +49,8 @@ public class PoolingTests
             $"conv_forward_{shape.WidthOfBlock}", batch.Grid(room.Multiprocessors * shape.BlocksAtOnce, shape.Groups),
             shape.SharedBytes + windows.InputBytes(bytes),
             new TileForward(
-                batch, shape, default, lab.Upload(weights).Address, y.Address, pooled.Address, lab.Upload(Gamma, DeviceType.F32).Address, default, default,
+                batch, shape, default, lab.Upload(weights).Address, y.Address, pooled.Address, lab.Upload(Gamma, DeviceType.F32).Address,
+                default, default,
                 new FirstInput(windows, lab.Upload(x).Address)),
             overlapped: false);
 

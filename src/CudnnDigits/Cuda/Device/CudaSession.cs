@@ -128,7 +128,8 @@ internal sealed class CudaSession : IDisposable
     /// <summary>Has our kernels stay loaded until the work that something stands for is done, as they do for our own stream.</summary>
     public void KeepKernels(CudaHandle until)
     {
-        foreach (KernelModule module in new[] { Kernels, _fusedKernels, _hopperKernels }.OfType<KernelModule>().Concat(FamilyKernels.Modules))
+        IEnumerable<KernelModule> family = _familyKernels?.Modules ?? [];
+        foreach (KernelModule module in new[] { Kernels, _fusedKernels, _hopperKernels }.OfType<KernelModule>().Concat(family))
         {
             until.Keep(module);
         }

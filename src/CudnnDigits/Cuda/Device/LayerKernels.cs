@@ -4,7 +4,7 @@ namespace CudnnDigits.Cuda.Device;
 
 /// <summary>
 /// Kernels that the driver compiles when they are first launched, each by itself. One that is made for a layer has the numbers of the
-/// layer's parameters in its code, so that the compiler leaves out what the layer does not need (docs/decisions/0023-kernels-for-layers.md).
+/// layer's parameters in its code, so that the compiler leaves out what the layer does not need: docs/decisions/0023-kernels-for-layers.md.
 /// </summary>
 internal sealed partial class LayerKernels(KernelSource source, Func<KernelSource, KernelModule> load)
 {
@@ -45,6 +45,10 @@ internal sealed partial class LayerKernels(KernelSource source, Func<KernelSourc
 
         return module;
     }
+
+    /// <summary>The text that the driver compiles for a layer.</summary>
+    public static string Text<T>(KernelSource source, string kernel, in T parameters)
+        where T : unmanaged => new Template(source.Alone(kernel).Text).With(MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in parameters)));
 
     /// <summary>The text of a kernel between what depends on its parameters: loads of them, and tests whether an address is null.</summary>
     private sealed partial class Template

@@ -46,7 +46,8 @@ internal sealed class Features
     public static void UseRunningStatistics(CudaSession session, in ChannelNorm norm)
     {
         const string Kernel = "use_running_statistics";
-        session.Launch(session.FamilyKernels.Of(Kernel), Kernel, KernelSource.Family.Blocks(Kernel, norm.Channels), new RunningStatistics(norm));
+        long blocks = KernelSource.Family.Blocks(Kernel, norm.Channels);
+        session.Launch(session.FamilyKernels.Of(Kernel), Kernel, blocks, new RunningStatistics(norm));
     }
 
     /// <summary>So many blocks as there is work for, each with so many channels of its rows.</summary>

@@ -121,8 +121,8 @@ internal sealed class TileConvolutions
     /// <summary>The gradient of the first layer's weights, from sums that were made with its du.</summary>
     private void BackwardFirst(TileLayer layer)
     {
-        (TileBuffers buffers, TileShape first) = (_net.Buffers, First);
-        int blocks = Grid(_layers[1].BackwardData, _layers[1].BackwardData.Tiled(_n)).X, sums = TileShape.FirstSums(first.Side) * first.Groups;
+        (TileBuffers buffers, TileShape first, TileShape above) = (_net.Buffers, First, _layers[1].BackwardData);
+        int blocks = Grid(above, above.Tiled(_n)).X, sums = TileShape.FirstSums(first.Side) * first.Groups;
         ColumnSums.AddUp(_session, buffers.FirstPartial, blocks, sums, buffers.FirstSums);
         _session.LaunchFamily("first_weights", ((int)layer.DW.Count / 256 + 1, 1), 0, new FirstWeights(
             buffers.FirstSums.Address, layer.MasterW.Address, layer.Affine, layer.DW.Address, first.Outs, first.Side * first.Side),

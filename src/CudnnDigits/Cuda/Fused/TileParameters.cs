@@ -17,7 +17,8 @@ internal readonly record struct GradientLayer(
     nint Y, nint Du, Affine Affine, uint Pools, uint PairsFactor);
 
 internal readonly record struct TileForward(
-    Batch Batch, TileShape Shape, PreviousLayer Before, nint W, nint Y, nint Pooled, nint Gamma, Affine Activation, ChannelNorm Norm, FirstInput First);
+    Batch Batch, TileShape Shape, PreviousLayer Before, nint W, nint Y, nint Pooled, nint Gamma, Affine Activation, ChannelNorm Norm,
+    FirstInput First);
 
 internal readonly record struct TileBackwardData(
     Batch Batch, TileShape Shape, GradientLayer Layer, nint Turned, nint Below, Affine AffineBelow, float KeepScale, nint DuBelow,

@@ -145,7 +145,8 @@ internal readonly record struct TileShape(
                 }
 
                 double ofTile = chunks * (shape.Side * shape.Side * fragments * width * 2.0 + candidate.Slots * shape.Width);
-                int ofMultiprocessor = (int)(((long)candidate.Tiled(samples).Tiles * candidate.Groups + room.Multiprocessors - 1) / room.Multiprocessors);
+                long tiles = (long)candidate.Tiled(samples).Tiles * candidate.Groups;
+                int ofMultiprocessor = (int)((tiles + room.Multiprocessors - 1) / room.Multiprocessors);
                 double cycles = ofMultiprocessor * ofTile + 2000.0 * chunks * (ofMultiprocessor + 1) / 2;
                 best = cycles < best.Cycles ? (candidate, cycles) : best;
             }
