@@ -14,7 +14,7 @@ internal sealed partial class LayerKernels(KernelSource source, Func<KernelSourc
     private readonly Dictionary<string, KernelModule> _modules = [];
     private readonly Dictionary<string, Template> _templates = [];
 
-    public IEnumerable<KernelModule> Modules => _modules.Values;
+    public IEnumerable<KernelModule> Modules => _modules.Values.Concat(_templates.Values.SelectMany(template => template.Made));
 
     /// <summary>A kernel as it is.</summary>
     public KernelModule Of(string kernel)
@@ -36,15 +36,12 @@ internal sealed partial class LayerKernels(KernelSource source, Func<KernelSourc
             _templates[kernel] = template = new Template(source.Alone(kernel).Text);
         }
 
-        ReadOnlySpan<byte> bytes = MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in parameters));
-        string key = kernel + template.Key(bytes);
-        if (!_modules.TryGetValue(key, out KernelModule? module))
-        {
-            _modules[key] = module = load(new KernelSource(template.With(bytes)));
-        }
-
-        return module;
+        return template.Of(MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in parameters)), load);
     }
+
+    /// <summary>The bits of a 32-bit parameter; of an address, 0 if it is null, else none.</summary>
+    private static uint? Number(ReadOnlySpan<byte> parameters, int at, bool isAddress) =>
+        !isAddress ? MemoryMarshal.Read<uint>(parameters[at..]) : MemoryMarshal.Read<long>(parameters[at..]) == 0 ? 0 : null;
 
     /// <summary>The text that the driver compiles for a layer.</summary>
     public static string Text<T>(KernelSource source, string kernel, in T parameters)
@@ -54,6 +51,8 @@ internal sealed partial class LayerKernels(KernelSource source, Func<KernelSourc
     private sealed partial class Template
     {
         private readonly List<(string Before, IPiece? Piece)> _pieces = [];
+        private readonly (int At, bool IsAddress)[] _constants;
+        private readonly List<(uint[] Constants, KernelModule Kernel)> _made = []; // few: one for each layer
 
         public Template(string text)
         {
@@ -70,6 +69,7 @@ internal sealed partial class LayerKernels(KernelSource source, Func<KernelSourc
             }
 
             _pieces.Add((text[done..], null));
+            _constants = [.. _pieces.Select(piece => piece.Piece).OfType<Load>().SelectMany(load => load.Constants).Distinct()];
 
             IPiece? Piece(Match match)
             {
@@ -104,19 +104,29 @@ internal sealed partial class LayerKernels(KernelSource source, Func<KernelSourc
             }
         }
 
-        /// <summary>What a layer's kernel differs by from another layer's.</summary>
-        public string Key(ReadOnlySpan<byte> parameters)
+        public IEnumerable<KernelModule> Made => _made.Select(made => made.Kernel);
+
+        /// <summary>The kernel of these parameters. Each launch asks for it, so nothing is allocated once it is made.</summary>
+        public KernelModule Of(ReadOnlySpan<byte> parameters, Func<KernelSource, KernelModule> load)
         {
-            StringBuilder key = new();
-            foreach (Load load in _pieces.Select(piece => piece.Piece).OfType<Load>())
+            Span<uint> constants = stackalloc uint[_constants.Length];
+            for (int i = 0; i < constants.Length; i++)
             {
-                for (int i = 0; i < load.To.Length; i++)
+                (int at, bool isAddress) = _constants[i];
+                constants[i] = Number(parameters, at, isAddress) ?? 1;
+            }
+
+            foreach ((uint[] others, KernelModule kernel) in _made)
+            {
+                if (constants.SequenceEqual(others))
                 {
-                    key.Append(CultureInfo.InvariantCulture, $" {load.Number(parameters, i) ?? 1:x}");
+                    return kernel;
                 }
             }
 
-            return key.ToString();
+            KernelModule made = load(new KernelSource(With(parameters)));
+            _made.Add((constants.ToArray(), made));
+            return made;
         }
 
         public string With(ReadOnlySpan<byte> parameters)
@@ -154,18 +164,15 @@ internal sealed partial class LayerKernels(KernelSource source, Func<KernelSourc
 
         public bool IsAddress => Type == "u64";
 
-        /// <summary>The bits of the i-th; null of an address that is not.</summary>
-        public uint? Number(ReadOnlySpan<byte> parameters, int i) =>
-            !IsAddress ? MemoryMarshal.Read<uint>(parameters[(At + (4 * i))..])
-            : MemoryMarshal.Read<long>(parameters[(At + (8 * i))..]) == 0 ? 0
-            : null;
+        /// <summary>Where each of them is.</summary>
+        public IEnumerable<(int At, bool IsAddress)> Constants => To.Select((_, i) => (At + (i * (IsAddress ? 8 : 4)), IsAddress));
 
         public string With(ReadOnlySpan<byte> parameters)
         {
             StringBuilder text = new();
             for (int i = 0; i < To.Length; i++)
             {
-                if (Number(parameters, i) is not { } number)
+                if (Number(parameters, At + (i * (IsAddress ? 8 : 4)), IsAddress) is not { } number)
                 {
                     return match.Value;
                 }
@@ -186,7 +193,7 @@ internal sealed partial class LayerKernels(KernelSource source, Func<KernelSourc
     {
         public string With(ReadOnlySpan<byte> parameters)
         {
-            bool isNull = address.Number(parameters, 0) is not null, holds = isNull == (match.Groups["is"].Value == "eq");
+            bool isNull = Number(parameters, address.At, isAddress: true) is not null, holds = isNull == (match.Groups["is"].Value == "eq");
             return $"{match.Groups["if"].Value}setp.eq.u32 {match.Groups["to"].Value}, 0, {(holds ? 0 : 1)};";
         }
     }
