@@ -18,9 +18,6 @@
 // Sixteen bytes.
 struct alignas(16) Unit {
     unsigned w[4];
-
-    // Zeros where it is not.
-    DEVICE_INLINE Unit where(bool is) const { return {{is ? w[0] : 0, is ? w[1] : 0, is ? w[2] : 0, is ? w[3] : 0}}; }
 };
 
 DEVICE_INLINE Unit load_unit(const void *from) { return *reinterpret_cast<const Unit *>(from); }
@@ -42,7 +39,6 @@ template <int Count> struct Values {
 
 // Bits of the mark in the place of a value that dropout takes away: a NaN with a sign. Those that arithmetic makes have none.
 constexpr unsigned dropped_bits = 0xFFFFFFFF;
-DEVICE_INLINE bool is_dropped(float value) { return float_bits(value) >= 0xFFFF0000u; }
 
 // max(x, 0); NaN stays, so that a run that diverged says so.
 DEVICE_INLINE float rectified(float x) {

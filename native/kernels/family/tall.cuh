@@ -31,6 +31,7 @@ struct Batch {
     int samples;
     int tiles; // of rows, as blocks take them
 };
+PUBLISH(bytes_of_batch, sizeof(Batch))
 
 // A convolution as its kernel sees it, by value; TileShape in C# has the same fields. That of a gradient of data convolves dY.
 struct Convolution {

@@ -8,9 +8,6 @@ namespace CudnnDigits.Cuda.Device;
 /// </summary>
 internal sealed partial class LayerKernels(KernelSource source, Func<KernelSource, KernelModule> load)
 {
-    /// <summary>Bytes at the start of the parameters that differ between launches of a layer: the batch.</summary>
-    private const int OfLaunch = 8;
-
     private readonly Dictionary<string, KernelModule> _modules = [];
     private readonly Dictionary<string, Template> _templates = [];
 
@@ -33,7 +30,7 @@ internal sealed partial class LayerKernels(KernelSource source, Func<KernelSourc
     {
         if (!_templates.TryGetValue(kernel, out Template? template))
         {
-            _templates[kernel] = template = new Template(source.Alone(kernel).Text);
+            _templates[kernel] = template = new Template(source.Alone(kernel));
         }
 
         return template.Of(MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in parameters)), load);
@@ -45,7 +42,7 @@ internal sealed partial class LayerKernels(KernelSource source, Func<KernelSourc
 
     /// <summary>The text that the driver compiles for a layer.</summary>
     public static string Text<T>(KernelSource source, string kernel, in T parameters)
-        where T : unmanaged => new Template(source.Alone(kernel).Text).With(MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in parameters)));
+        where T : unmanaged => new Template(source.Alone(kernel)).With(MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in parameters)));
 
     /// <summary>The text of a kernel between what depends on its parameters: loads of them, and tests whether an address is null.</summary>
     private sealed partial class Template
@@ -54,9 +51,10 @@ internal sealed partial class LayerKernels(KernelSource source, Func<KernelSourc
         private readonly (int At, bool IsAddress)[] _constants;
         private readonly List<(uint[] Constants, KernelModule Kernel)> _made = []; // few: one for each layer
 
-        public Template(string text)
+        public Template(KernelSource kernel)
         {
-            int done = 0;
+            string text = kernel.Text;
+            int done = 0, batch = kernel["bytes_of_batch"]; // at the start of the parameters: it differs between launches of a layer
             Dictionary<string, Load> addresses = [];
             HashSet<string> nulls = ["0"];
             foreach (Match match in LoadOrCopyOrTest().Matches(text))
@@ -100,7 +98,7 @@ internal sealed partial class LayerKernels(KernelSource source, Func<KernelSourc
                     addresses[register] = load;
                 }
 
-                return load.At >= OfLaunch && load.Type != "f64" ? load : null;
+                return load.At >= batch && load.Type != "f64" ? load : null;
             }
         }
 
@@ -165,14 +163,14 @@ internal sealed partial class LayerKernels(KernelSource source, Func<KernelSourc
         public bool IsAddress => Type == "u64";
 
         /// <summary>Where each of them is.</summary>
-        public IEnumerable<(int At, bool IsAddress)> Constants => To.Select((_, i) => (At + (i * (IsAddress ? 8 : 4)), IsAddress));
+        public IEnumerable<(int At, bool IsAddress)> Constants => To.Select((_, i) => (Place(i), IsAddress));
 
         public string With(ReadOnlySpan<byte> parameters)
         {
             StringBuilder text = new();
             for (int i = 0; i < To.Length; i++)
             {
-                if (Number(parameters, At + (i * (IsAddress ? 8 : 4)), IsAddress) is not { } number)
+                if (Number(parameters, Place(i), IsAddress) is not { } number)
                 {
                     return match.Value;
                 }
@@ -186,6 +184,8 @@ internal sealed partial class LayerKernels(KernelSource source, Func<KernelSourc
 
             return text.ToString();
         }
+
+        private int Place(int i) => At + (i * (IsAddress ? 8 : 4));
     }
 
     /// <summary>A test whether an address is null: the compiler cannot know of those that are not.</summary>
