@@ -51,7 +51,7 @@ public class PoolingTests
             new TileForward(
                 batch, shape, default, lab.Upload(weights).Address, y.Address, pooled.Address, lab.Upload(Gamma, DeviceType.F32).Address,
                 default, default,
-                new FirstInput(windows, lab.Upload(x).Address)),
+                new FirstInput(windows, lab.Upload(x).Address), FirstW: 0),
             overlapped: false);
 
         float[] made = lab.Download(y);

@@ -59,10 +59,12 @@ inline void multiply_wide(unsigned a, unsigned b, unsigned &low, unsigned &high)
 
 #if defined(__CUDACC__)
 DEVICE_INLINE float fused_multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
+DEVICE_INLINE double fused_multiply_add(double a, double b, double c) { return fma(a, b, c); }
 DEVICE_INLINE float square_root(float x) { return sqrtf(x); }
 DEVICE_INLINE double square_root(double x) { return sqrt(x); }
 #else
 DEVICE_INLINE float fused_multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+DEVICE_INLINE double fused_multiply_add(double a, double b, double c) { return __builtin_fma(a, b, c); }
 DEVICE_INLINE float square_root(float x) { return __builtin_sqrtf(x); }
 DEVICE_INLINE double square_root(double x) { return __builtin_sqrt(x); }
 #endif

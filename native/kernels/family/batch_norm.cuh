@@ -81,7 +81,7 @@ DEVICE_INLINE FromY use_gradients(const ChannelNorm &norm, double du, double du_
 }
 
 // totals[i] = sum over rows of partial (rows, count), always in the same order, by a whole block. A multiple of four of columns, at most
-// twice as many as threads; scratch: room for four of each thread.
+// as many as threads; scratch: room for four of each thread.
 template <int Threads> DEVICE_INLINE void add_rows(const float *partial, int rows, int count, double *totals, double *scratch) {
     constexpr int at_once = 8; // loads that are on their way together: nothing else hides what they take
     const int thread = (int)threadIdx.x, quads = count / 4, groups = Threads / quads, group = thread / quads, quad = thread % quads;
@@ -95,9 +95,10 @@ template <int Threads> DEVICE_INLINE void add_rows(const float *partial, int row
             }
 #pragma unroll
             for (int k = 0; k < at_once; ++k) {
+                const double exists = first + k * groups < rows ? 1 : 0; // else it is the last row once more
 #pragma unroll
                 for (int i = 0; i < 4; ++i) {
-                    sums[i] += first + k * groups < rows ? of_rows[k].v[i] : 0.0f;
+                    sums[i] = fused_multiply_add((double)of_rows[k].v[i], exists, sums[i]);
                 }
             }
         }
@@ -107,12 +108,13 @@ template <int Threads> DEVICE_INLINE void add_rows(const float *partial, int row
         }
     }
     __syncthreads();
-    for (int i = thread; i < count; i += Threads) {
+    if (thread < count) {
         double sum = 0;
+#pragma unroll 8
         for (int other = 0; other < groups; ++other) {
-            sum += scratch[other * count + i];
+            sum += scratch[other * count + thread];
         }
-        totals[i] = sum;
+        totals[thread] = sum;
     }
     __syncthreads();
 }
@@ -122,8 +124,8 @@ template <int Threads>
 DEVICE_INLINE bool add_up_in_last_block(float *partial, unsigned *arrived, const float *sums, int count, double *totals, double *scratch) {
     float *rows = partial + (long long)blockIdx.y * gridDim.x * count;
     __syncthreads();
-    for (int i = (int)threadIdx.x; i < count; i += Threads) {
-        rows[(long long)blockIdx.x * count + i] = sums[i];
+    if ((int)threadIdx.x < count) {
+        rows[(long long)blockIdx.x * count + threadIdx.x] = sums[threadIdx.x];
     }
     if (!is_last_block(arrived + blockIdx.y)) {
         return false;

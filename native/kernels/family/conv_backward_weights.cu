@@ -235,7 +235,9 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const TileBackwar
         __syncthreads();
         GradientInput<Mode>{p.layer}.fill(of_dy, here(first_out), out_units, dy);
         if (is_first) {
-            WindowInput<Mode>{p.first, windows}.fill(of_input, here(first_channel), Gradient::channel_units, input);
+            const int first = here(first_channel);
+            WindowInput<Mode>{p.first, windows}.fill(of_input, windows.see(p.first, of_input, first == 0), first, Gradient::channel_units,
+                                                     input);
         } else {
             ActivatedInput<Mode>{p.before}.fill(of_input, here(first_channel), Gradient::channel_units, input);
         }

@@ -127,6 +127,24 @@ DEVICE_INLINE void fill_pairs(const TallRows &rows, const UnitOfThread<Mode> &un
     }
 }
 
+// Rows of zeros before, between and after images, of which rows so many exist; all rows, where it is below 0.
+template <class Mode>
+DEVICE_INLINE void fill_zeros(const TallRows &rows, const UnitOfThread<Mode> &unit, int existing, unsigned char *planes) {
+    const int period = rows.by_period.divisor, between = period - rows.height;
+    const int first_row = rows.first_slot - rows.by_period.quotient(rows.first_slot) * period - rows.above;
+#pragma unroll 1
+    for (int first = existing < 0 ? -between : -first_row - between; first < rows.slots; first += period) {
+        const int end = first + between < existing ? first + between : rows.slots;
+#pragma unroll 1
+        for (int slot = first < 0 ? 0 : first; slot < end; ++slot) {
+#pragma unroll 1
+            for (int column = unit.first_pair; column < rows.width; column += unit.pairs_at_once) {
+                store_unit(planes + (unsigned)(unit.place(rows) + (slot * rows.pitch + column) * 16), zero_unit);
+            }
+        }
+    }
+}
+
 // The activation of the layer before.
 template <class Mode> struct ActivatedInput {
     const PreviousLayer &layer;
@@ -276,19 +294,7 @@ template <class Mode> struct GradientInput {
                 }
             }
         }
-        // Rows of zeros before, between and after images; or all, of a unit without channels.
-        const int between = period - rows.height;
-#pragma unroll 1
-        for (int first = exists ? -first_row - between : -between; first < rows.slots; first += period) {
-            const int end_of_zeros = first + between < existing ? first + between : rows.slots;
-#pragma unroll 1
-            for (int slot = first < 0 ? 0 : first; slot < end_of_zeros; ++slot) {
-#pragma unroll 1
-                for (int column = unit.first_pair; column < rows.width; column += unit.pairs_at_once) {
-                    store_unit(planes + (unsigned)(unit.place(rows) + slot * row_place + column * 16), zero_unit);
-                }
-            }
-        }
+        fill_zeros(rows, unit, existing, planes);
     }
 
     // Whether u of any of the channels falls with y.

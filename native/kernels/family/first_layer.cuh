@@ -74,6 +74,17 @@ template <class Mode> struct WindowTile {
         }
     }
 
+    // What windows of rows of the first layer's output see; first: nothing of the tile is there yet. The rows of x.
+    DEVICE_INLINE TileRows see(const FirstInput &layer, const TallRows &rows, bool first) const {
+        const int end = rows.first_slot + rows.existing_slots(), first_row = number_of(rows, rows.first_slot, 0);
+        const TileRows read(layer.shape, first_row, number_of(rows, end - 1, -1) + 1 - first_row);
+        if (first) {
+            fill(layer.shape, layer.x, read, rows.samples);
+            __syncthreads();
+        }
+        return read;
+    }
+
     // What two neighbouring windows see of which the first begins at an even position; in float32, a single one.
     template <int Side> struct Seen {
         static constexpr int taps = Side * Side, words_of_line = of_register == 2 ? (Side + 1) / 2 : Side;
@@ -111,6 +122,12 @@ template <class Mode> struct WindowTile {
     };
 
   private:
+    // The number of a row over all images; of zeros before an image, that of the row below them or above.
+    DEVICE_INLINE static int number_of(const TallRows &rows, int slot, int least) {
+        const int image = rows.by_period.quotient(slot), row = slot - image * rows.by_period.divisor - rows.above;
+        return image * rows.height + (row < least ? least : row);
+    }
+
     // As an operand of products.
     DEVICE_INLINE static bfloat16 rounded(bfloat16 x) { return x; }
     DEVICE_INLINE static float rounded(float x) { return bits_float(Mode::operand(x)); }
@@ -123,13 +140,8 @@ template <class Mode> struct WindowInput {
     const FirstInput &layer;
     Windows windows;
 
-    // rows: of the first layer's output.
-    DEVICE_INLINE void fill(const TallRows &rows, int first_tap, int units, unsigned char *planes) const {
-        const TileRows read(layer.shape, rows.first_slot, rows.existing_slots());
-        if (first_tap == 0) {
-            windows.fill(layer.shape, layer.x, read, rows.samples);
-            __syncthreads();
-        }
+    // rows: of the first layer's output; read: what their windows see.
+    DEVICE_INLINE void fill(const TallRows &rows, const TileRows &read, int first_tap, int units, unsigned char *planes) const {
         const Convolution &c = layer.shape;
         const RowWalk walk;
         const int column = 2 * walk.pair, end = column < rows.width ? read.count : 0;

@@ -27,6 +27,7 @@ internal sealed class TileConvolutions
 
         Layer Plan(TileLayer layer, ConvPlan? first) => new(
             layer, TileShape.Forward(layer.Plan, n, room, _elementBytes),
+            first is null ? null : TileShape.Second(layer.Plan, first, n, room, _elementBytes),
             TileShape.BackwardData(layer.Plan, first, n, room, _elementBytes),
             TileShape.BackwardWeights(layer.Plan, room, _elementBytes));
     }
@@ -48,15 +49,23 @@ internal sealed class TileConvolutions
     {
         for (int i = 0; i < _layers.Length; i++)
         {
-            (TileLayer layer, TileShape shape) = (_layers[i].Of, _layers[i].Forward);
-            bool isLast = i == _layers.Length - 1;
-            TileShape windows = Windows(i, shape.Slots);
+            TileLayer layer = _layers[i].Of;
+            if (IsMadeAbove(layer, training))
+            {
+                continue;
+            }
+
+            bool isLast = i == _layers.Length - 1, makesFirst = !training && _layers[i].Second is not null;
+            TileShape shape = makesFirst ? _layers[i].Second!.Value : _layers[i].Forward;
+            TileShape windows = i == 0 || makesFirst ? TileShape.First(_net.Layers[0].Plan, shape.Slots) : default;
+            int bytes = shape.SharedBytes + windows.InputBytes(_elementBytes) + (makesFirst ? windows.FactorBytes(_elementBytes) : 0);
             Batch batch = shape.Tiled(_n);
             DeviceTensor y = isLast && !training ? _net.Features : layer.Y, pooled = isLast && !training ? _net.Features : layer.Marked;
-            Launch($"conv_forward_{shape.WidthOfBlock}", Grid(shape, batch), shape.SharedBytes + BytesOf(windows), new TileForward(
+            Launch($"conv_forward_{shape.WidthOfBlock}", Grid(shape, batch), bytes, new TileForward(
                 batch, shape, i > 0 ? Before(_layers[i - 1].Of, training) : default, layer.W.Address,
                 training || !layer.IsPooled ? Of(y) : 0, layer.IsPooled ? Of(pooled) : 0, training ? layer.Gamma : 0,
-                training ? default : layer.Affine, training ? layer.Statistics(_net.Buffers, _n) : default, Input(windows)));
+                training ? default : layer.Affine, training ? layer.Statistics(_net.Buffers, _n) : default, Input(windows),
+                makesFirst ? _net.Layers[0].MasterW.Address : 0));
 
             bool marks = training && layer.Plan.Dropout is not null;
             if (training && (isLast || marks))
@@ -111,8 +120,8 @@ internal sealed class TileConvolutions
         int groups = (shape.Outs + 63) / 64 * ((shape.Channels + 31) / 32) * ((shape.Side * shape.Side + 8) / 9);
         Batch batch = shape.TallTiled(_n);
         (int X, int Y) grid = WeightGrid(shape, batch, groups);
-        TileShape windows = Windows(i, shape.Rows);
-        Launch("conv_backward_weights", grid, shape.WeightBytes(_elementBytes) + BytesOf(windows), new TileBackwardWeights(
+        TileShape windows = i == 0 ? TileShape.First(layer.Plan, shape.Rows) : default;
+        Launch("conv_backward_weights", grid, shape.WeightBytes(_elementBytes) + windows.InputBytes(_elementBytes), new TileBackwardWeights(
             batch, shape, layer.Gradient, i > 0 ? Before(_layers[i - 1].Of, training: true) : default, _net.Buffers.PartialWeights.Address,
             Input(windows)), overlapped: false);
         ColumnSums.AddUp(_session, _net.Buffers.PartialWeights, grid.X, (int)layer.DW.Count, layer.DW);
@@ -132,10 +141,10 @@ internal sealed class TileConvolutions
     /// <summary>The first layer as the kernel sees it that makes its du and uses that up.</summary>
     private TileShape First => TileShape.First(_layers[0].Of.Plan, _layers[1].BackwardData.Rows, pairs: 1);
 
-    /// <summary>What windows see of so many rows of a layer's output, where it is the first.</summary>
-    private TileShape Windows(int layer, int rows) => layer > 0 ? default : TileShape.First(_layers[0].Of.Plan, rows);
-
-    private int BytesOf(TileShape windows) => windows.InputBytes(_elementBytes);
+    /// <summary>
+    /// Whether a prediction never stores a layer: the first one, where the convolution above can make its activation from the input.
+    /// </summary>
+    private static bool IsMadeAbove(TileLayer layer, bool training) => !training && !layer.HasDu;
 
     private FirstInput Input(TileShape windows) => windows == default ? default : new(windows, _net.Input.Address);
 
@@ -143,8 +152,10 @@ internal sealed class TileConvolutions
     private PreviousLayer Before(TileLayer layer, bool training)
     {
         Dropout dropout = layer.Dropout(_seed, training);
-        nint images = Of(layer.IsChanged(training) ? layer.Marked : layer.Y);
-        return new PreviousLayer(images, training ? layer.Affine : default, dropout.KeepScale, dropout.Threshold > 0 ? 1u : 0);
+        bool isMade = IsMadeAbove(layer, training);
+        nint images = isMade ? 0 : Of(layer.IsChanged(training) ? layer.Marked : layer.Y);
+        return new PreviousLayer(
+            images, training || isMade ? layer.Affine : default, dropout.KeepScale, dropout.Threshold > 0 ? 1u : 0);
     }
 
     private (int X, int Y) Grid(TileShape shape, Batch batch) => batch.Grid(_multiprocessors * shape.BlocksAtOnce, shape.Groups);
@@ -162,5 +173,6 @@ internal sealed class TileConvolutions
 
     private nint Of(DeviceTensor images) => images.Holding(images.Count / _net.Batch * _n, _session.ActivationType);
 
-    private sealed record Layer(TileLayer Of, TileShape Forward, TileShape BackwardData, TileShape BackwardWeights);
+    // Second: in predictions, of the one that makes the first layer's activation.
+    private sealed record Layer(TileLayer Of, TileShape Forward, TileShape? Second, TileShape BackwardData, TileShape BackwardWeights);
 }

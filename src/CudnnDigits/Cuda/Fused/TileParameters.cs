@@ -18,7 +18,7 @@ internal readonly record struct GradientLayer(
 
 internal readonly record struct TileForward(
     Batch Batch, TileShape Shape, PreviousLayer Before, nint W, nint Y, nint Pooled, nint Gamma, Affine Activation, ChannelNorm Norm,
-    FirstInput First);
+    FirstInput First, nint FirstW);
 
 internal readonly record struct TileBackwardData(
     Batch Batch, TileShape Shape, GradientLayer Layer, nint Turned, nint Below, Affine AffineBelow, float KeepScale, nint DuBelow,

@@ -45,11 +45,17 @@ internal readonly record struct TileShape(
     public int SharedBytes => (4 * Plane * Unit) + RingBytes;
 
     /// <summary>The forward convolution of a layer, for so many samples on so many multiprocessors.</summary>
-    public static TileShape Forward(ConvPlan plan, int samples, TileRoom room, int elementBytes)
-    {
-        TileShape shape = Of(plan, plan.Pool is null ? 0 : 1, 1);
-        return Fastest(shape, samples, room, elementBytes, plan.Input.C > 1 ? null : plan);
-    }
+    public static TileShape Forward(ConvPlan plan, int samples, TileRoom room, int elementBytes) =>
+        Fastest(Of(plan, plan.Pool is null ? 0 : 1, 1), samples, room, elementBytes, mayBeWide: plan.Input.C > 1, candidate =>
+            (0, plan.Input.C > 1 ? 0 : First(plan, candidate.Slots).InputBytes(elementBytes)));
+
+    /// <summary>That of the second layer where it makes the activation of the first one.</summary>
+    public static TileShape Second(ConvPlan plan, ConvPlan first, int samples, TileRoom room, int elementBytes) =>
+        Fastest(Of(plan, plan.Pool is null ? 0 : 1, 1), samples, room, elementBytes, mayBeWide: false, candidate =>
+        {
+            TileShape windows = First(first, candidate.Slots);
+            return (0, windows.InputBytes(elementBytes) + windows.FactorBytes(elementBytes));
+        });
 
     /// <summary>
     /// The convolution of dY with the weights turned round that gives the gradient of the layer's input. first: the layer below, where its
@@ -59,7 +65,21 @@ internal readonly record struct TileShape(
     {
         Shape output = plan.Conv.Infer(plan.Input);
         int padding = plan.Conv.Kernel - 1 - plan.Conv.Padding;
-        return Fastest(Of(output, plan.Input, plan.Conv.Kernel, padding, 0, 1), samples, room, elementBytes, first);
+        return Fastest(
+            Of(output, plan.Input, plan.Conv.Kernel, padding, 0, 1), samples, room, elementBytes, first is null, candidate =>
+            {
+                if (first is null)
+                {
+                    return (0, 0);
+                }
+
+                // Its input and sums, and scratch of each warp, for du of its pixels with what their windows see, and for sums in the
+                // same place.
+                int side = first.Conv.Kernel, ofWindow = elementBytes > 2 ? 0 : side == 3 ? 32 : 64;
+                int ofPixels = candidate.Fragments * PixelsOfFragment * ((32 * elementBytes) + ofWindow);
+                int scratch = Math.Max(ofPixels, FirstSums(side) * sizeof(float));
+                return (PlaneOf(scratch / Unit, 2), First(first, candidate.Rows, 1).FirstBytes(elementBytes));
+            });
     }
 
     /// <summary>The gradient of a layer's weights: rows of the tall image, planes of dY and of the input, rows of x.</summary>
@@ -98,6 +118,15 @@ internal readonly record struct TileShape(
     /// <summary>Bytes of the first layer's input in shared memory: WindowTile in native/kernels/family/first_layer.cuh.</summary>
     public int InputBytes(int elementBytes) => (Slots + Side) * (Pitch + (Pitch % 2)) * elementBytes;
 
+    /// <summary>
+    /// Bytes of the first layer's weights as factors of its activation: FirstActivation in native/kernels/family/first_activation.cuh.
+    /// </summary>
+    public int FactorBytes(int elementBytes)
+    {
+        int ofChunk = 64 / elementBytes;
+        return (Outs + ofChunk - 1) / ofChunk * ofChunk * (Side == 3 ? 64 : 128);
+    }
+
     /// <summary>Bytes of the first layer's input and sums behind what is free while they are added up.</summary>
     public int FirstBytes(int elementBytes) => FirstSums(Side) * sizeof(float) + InputBytes(elementBytes);
 
@@ -124,11 +153,18 @@ internal readonly record struct TileShape(
     /// The outputs and pixels of a block for which a multiprocessor has least to do, roughly: products at eight cycles each, sixteen
     /// bytes of input at one, a wait for each tile.
     /// </summary>
-    private static TileShape Fastest(TileShape shape, int samples, TileRoom room, int elementBytes, ConvPlan? first = null)
+    /// <param name="shape">Without a tile.</param>
+    /// <param name="samples">Of the batch.</param>
+    /// <param name="room">Of the GPU.</param>
+    /// <param name="elementBytes">Bytes of an element.</param>
+    /// <param name="mayBeWide">Whether blocks of 64 outputs do what is asked.</param>
+    /// <param name="more">What a candidate needs more: positions of a plane, at least, and bytes of shared memory.</param>
+    private static TileShape Fastest(
+        TileShape shape, int samples, TileRoom room, int elementBytes, bool mayBeWide, Func<TileShape, (int Plane, int Bytes)> more)
     {
         int chunks = (shape.Channels * elementBytes + 63) / 64;
         (TileShape Shape, double Cycles) best = (shape, double.MaxValue);
-        foreach (int width in shape.Outs > 32 && first is null && elementBytes == 2 ? new[] { 64, 32 } : [32])
+        foreach (int width in shape.Outs > 32 && mayBeWide && elementBytes == 2 ? new[] { 64, 32 } : [32])
         {
             for (int fragments = MostFragments; fragments > 0; fragments -= 2)
             {
@@ -155,32 +191,18 @@ internal readonly record struct TileShape(
         return best.Shape;
 
         // With all weights in shared memory, or with what is multiplied next; a column of a window of 5 is long enough to wait for one.
-        // Where the layer below is the first: with its input and sums, and scratch of each warp, for du of its pixels with what their
-        // windows see, and for sums in the same place.
         bool Fits(int rows, ref TileShape candidate)
         {
-            int behind = 0, most = room.OfBlock(candidate.BlocksAtOnce);
+            int most = room.OfBlock(candidate.BlocksAtOnce);
             candidate = candidate.WithRows(rows);
-            if (first is not null && shape.Side == 1)
-            {
-                behind = First(first, candidate.Slots).InputBytes(elementBytes);
-            }
-            else if (first is not null)
-            {
-                int side = first.Conv.Kernel, ofWindow = elementBytes > 2 ? 0 : side == 3 ? 32 : 64;
-                int ofPixels = candidate.Fragments * PixelsOfFragment * ((32 * elementBytes) + ofWindow);
-                int scratch = Math.Max(ofPixels, FirstSums(side) * sizeof(float));
-                candidate = candidate with { Plane = Math.Max(candidate.Plane, PlaneOf(scratch / Unit, 2)) };
-                behind = First(first, candidate.Rows, 1).FirstBytes(elementBytes);
-            }
-
-            candidate = candidate with { Ring = chunks * 2 * shape.Side };
-            if (candidate.SharedBytes + behind > most)
+            (int plane, int bytes) = more(candidate);
+            candidate = candidate with { Plane = Math.Max(candidate.Plane, plane), Ring = chunks * 2 * shape.Side };
+            if (candidate.SharedBytes + bytes > most)
             {
                 candidate = candidate with { Ring = shape.Side > 3 ? 2 : 3 };
             }
 
-            return candidate.SharedBytes + behind <= most;
+            return candidate.SharedBytes + bytes <= most;
         }
     }
 

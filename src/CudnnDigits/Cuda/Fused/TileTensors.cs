@@ -24,7 +24,7 @@ internal sealed class TileLayer
         HasDu = plan.Input.C > 1 || plan.Pool is not null || isLast;
         Output = plan.Conv.Infer(plan.Input);
         Pooled = plan.Pool?.Infer(Output) ?? Output;
-        Y = arena.Reserve(training || (!IsPooled && !isLast) ? batch * Output.Size : 0, type);
+        Y = arena.Reserve(training || (HasDu && !IsPooled && !isLast) ? batch * Output.Size : 0, type);
         Marked = IsMarked ? arena.Reserve(training || (IsPooled && !isLast) ? batch * Pooled.Size : 0, type) : Y;
         Du = arena.Reserve(training && HasDu ? batch * Pooled.Size : 0, type);
         (W, MasterW) = (parameters.Operand(plan.Conv.WeightName), parameters.Master(plan.Conv.WeightName));
@@ -54,7 +54,10 @@ internal sealed class TileLayer
     /// <summary>What is left of it after pooling, where there is such.</summary>
     public Shape Pooled { get; }
 
-    /// <summary>Whether du is stored. It is not where the kernel that makes it uses it up: for the first layer's weights.</summary>
+    /// <summary>
+    /// Whether du is stored. It is not where the kernel that makes it uses it up: for the weights of a first layer that is not pooled.
+    /// There, predictions do not store y either.
+    /// </summary>
     public bool HasDu { get; }
 
     public bool IsMarked => IsPooled || Plan.Dropout is not null;

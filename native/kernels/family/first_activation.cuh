@@ -1,0 +1,172 @@
+// The first layer's activation, made where the second convolution reads it, for predictions: neither y nor that is ever in memory.
+#pragma once
+
+#include "first_layer.cuh"
+
+// Left factors are what pairs of neighbouring windows see, line after line, as words lie in shared memory. In bfloat16 a word is two
+// elements; of it, the right window sees what the left one does, one element further, and the two differ in their weights alone. Right
+// factors are made once and stay in shared memory: (chunks of outputs, steps, windows of a pair, pairs of tiles, 32 lanes, 16 bytes). A
+// lane's sums are of the channels of one unit: output of_unit · i + 2 j + k is number 2 i + k of tile j.
+template <class Mode> struct FirstActivation {
+    using Windows = WindowTile<Mode>;
+
+    static constexpr int of_word = Windows::of_register; // elements, and windows that a left factor serves
+    static constexpr int tiles = Mode::of_unit / 2, pairs_at_once = 8 * of_word;
+
+    const FirstInput &layer;
+    const float *weights; // (outputs, taps)
+    const Affine &affine;
+    int outs;               // of the first layer
+    unsigned char *factors; // and windows behind them
+
+    DEVICE_INLINE Windows windows() const { return {reinterpret_cast<typename Mode::Element *>(factors + all_units() * 512)}; }
+
+    // Once, before a barrier.
+    DEVICE_INLINE void begin() const {
+        const int side = layer.shape.side;
+#pragma unroll 1
+        for (int i = (int)threadIdx.x; i < all_units() * 128; i += conv_threads) {
+            const int of_lane = i % 4, t = i / 4 % 4, g = i / 16 % 8, number = i / 128;
+            const int tile = number % (tiles / 2) * 2 + of_lane / 2, right = number / (tiles / 2) % of_word;
+            const int of_chunk = number / (tiles / 2 * of_word), chunk = of_chunk / steps(), step = of_chunk - chunk * steps();
+            const int out = chunk * chunk_channels<Mode> + g / 2 * Mode::of_unit + 2 * tile + g % 2;
+            const int word = 8 * step + of_lane % 2 * 4 + t, y = line_of(word), x = (word - y * words_of_line()) * of_word - right;
+            float seen[of_word] = {};
+#pragma unroll
+            for (int k = 0; k < of_word; ++k) {
+                if ((out < outs) & (y < side) & ((unsigned)(x + k) < (unsigned)side)) {
+                    seen[k] = weights[(out * side + y) * side + x + k];
+                }
+            }
+            unsigned *to = reinterpret_cast<unsigned *>(factors) + i;
+            if constexpr (of_word == 2) {
+                *to = Bf16::pack(seen[0], seen[1]);
+            } else {
+                *to = Mode::operand(seen[0]);
+            }
+        }
+    }
+
+    DEVICE_INLINE void fill(const TallRows &rows, const TileRows &read, int first_channel, unsigned char *planes) const {
+        const UnitOfThread<Mode> of_zeros(first_channel, units_of_chunk);
+        fill_zeros(rows, of_zeros, rows.existing_slots(), planes);
+        const int wanted = first_channel + lane() % 4 * Mode::of_unit, channel = wanted < rows.channels ? wanted : 0;
+        const auto scale = affine.scales<Mode::of_unit>(channel), shift = affine.shifts<Mode::of_unit>(channel);
+        const int all = rows.slots * rows.by_pairs.divisor;
+        unsigned char *of_unit = planes + (unsigned)(lane() % 4 * rows.plane + rows.left) * 16;
+#pragma unroll 1
+        for (int number = warp() * pairs_at_once; number < all; number += conv_warps * pairs_at_once) {
+            Pair pairs[of_word];
+#pragma unroll
+            for (int i = 0; i < of_word; ++i) {
+                pairs[i] = Pair(*this, rows, read, number + 8 * i + lane() / 4);
+            }
+            float y[of_word][tiles][4] = {};
+            multiply(y, pairs[0].window, of_word == 2 ? pairs[of_word - 1].window : pairs[0].window + 4, first_channel);
+#pragma unroll
+            for (int i = 0; i < of_word; ++i) {
+                Unit made[2];
+#pragma unroll
+                for (int right = 0; right < 2; ++right) {
+                    Values<Mode::of_unit> of_pixel;
+#pragma unroll
+                    for (int k = 0; k < Mode::of_unit; ++k) {
+                        of_pixel.v[k] = of_word == 2 ? y[right % of_word][k / 2][2 * i + k % 2] : y[0][k / 2][2 * right + k % 2];
+                    }
+                    made[right] = activate<Mode>(of_pixel, scale, shift);
+                }
+                pairs[i].store(made[0], made[1], of_unit);
+            }
+        }
+    }
+
+  private:
+    // A line has two words in bfloat16, or three; in float32, three or five.
+    DEVICE_INLINE int words_of_line() const { return of_word == 2 ? (layer.shape.side + 1) / 2 : layer.shape.side; }
+    DEVICE_INLINE int line_of(int word) const { return word * (words_of_line() == 2 ? 32 : words_of_line() == 3 ? 22 : 13) >> 6; }
+    DEVICE_INLINE int words() const { return layer.shape.side * words_of_line(); }
+    DEVICE_INLINE int steps() const { return (words() + 7) >> 3; }
+    DEVICE_INLINE int all_units() const { return (outs + chunk_channels<Mode> - 1) / chunk_channels<Mode> * units(); }
+    DEVICE_INLINE int units() const { return steps() * of_word * tiles / 2; } // of a lane, for a chunk of outputs
+
+    // Two neighbouring pixels, all of which four lanes make.
+    struct Pair {
+        unsigned window; // where that of the left one begins
+        int place;       // bytes from a plane's first pixel to the left one; below 0: there is none
+        bool has_right;
+
+        Pair() = default;
+        DEVICE_INLINE Pair(const FirstActivation &of, const TallRows &rows, const TileRows &read, int number) {
+            const int line = rows.by_pairs.quotient(number), column = 2 * (number - line * rows.by_pairs.divisor);
+            const int slot = rows.first_slot + line, image = rows.by_period.quotient(slot);
+            const int row = slot - image * rows.by_period.divisor - rows.above;
+            const Convolution &c = of.layer.shape;
+            const bool exists = (line < rows.slots) & (row >= 0) & (image < rows.samples);
+            window = exists ? of.windows().place(c, image * c.period() + row - read.first_slot, column) : of.windows().zeros(c);
+            place = exists ? (line * rows.pitch + column) * 16 : -1;
+            has_right = rows.width % 2 == 0 || column + 1 < rows.width;
+        }
+
+        // Every other one stores the right pixel first, so that what is stored together lies in different banks.
+        DEVICE_INLINE void store(const Unit &left, const Unit &right, unsigned char *of_unit) const {
+            const bool turned = lane() / 4 % 2 && has_right;
+            Unit first, second;
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                const unsigned l = left.w[i], r = right.w[i];
+                first.w[i] = turned ? r : l, second.w[i] = turned ? l : r;
+            }
+            unsigned char *to = of_unit + (unsigned)place;
+            if (place >= 0) {
+                store_unit(to + (turned ? 16 : 0), first);
+                if (has_right) {
+                    store_unit(to + (turned ? 0 : 16), second);
+                }
+            }
+        }
+    };
+
+    // upper, lower: what the lane's rows of left factors see.
+    DEVICE_INLINE void multiply(float (&y)[of_word][tiles][4], unsigned upper, unsigned lower, int first_channel) const {
+        const int first_unit = first_channel / chunk_channels<Mode> * units();
+        if constexpr (of_word == 2) { // one step, or two
+            multiply(y, upper, lower, first_unit, 0);
+            if (steps() > 1) {
+                multiply(y, upper, lower, first_unit, 1);
+            }
+        } else {
+            int step = 0;
+            do {
+                multiply(y, upper, lower, first_unit, step);
+            } while (++step < steps());
+        }
+    }
+
+    DEVICE_INLINE void multiply(float (&y)[of_word][tiles][4], unsigned upper, unsigned lower, int first_unit, int step) const {
+        unsigned from = SHARED_ADDRESS(factors) + (unsigned)(first_unit + step * (of_word * tiles / 2)) * 512 + lane() * 16, seen[4];
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            const int word = smaller(8 * step + 4 * half + lane() % 4, words() - 1), line = line_of(word);
+            const unsigned place = (unsigned)(line * Windows::line_bytes(layer.shape) + (word - line * words_of_line()) * 4);
+            seen[2 * half] = load_word(upper + place), seen[2 * half + 1] = load_word(lower + place);
+        }
+        Mode::with_products([&](auto how) __attribute__((always_inline)) {
+            using Products = decltype(how);
+            typename Products::template Factor<4> left;
+            Products::prepare(left, seen);
+#pragma unroll
+            for (int window = 0; window < of_word; ++window) {
+#pragma unroll
+                for (int tile = 0; tile < tiles; tile += 2) {
+                    const Unit both = load_unit(SHARED_POINTER(const Unit, from));
+                    typename Products::template Factor<2> first, second;
+                    Products::prepare(first, {both.w[0], both.w[1]});
+                    Products::prepare(second, {both.w[2], both.w[3]});
+                    Products::multiply(y[window][tile], left, first);
+                    Products::multiply(y[window][tile + 1], left, second);
+                    from += 512;
+                }
+            }
+        });
+    }
+};
