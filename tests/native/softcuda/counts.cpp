@@ -34,8 +34,7 @@ const struct {
 
 struct Table {
     std::mutex mutex;
-    std::map<std::string, Counts> kernels;
-    std::map<std::pair<size_t, std::string>, std::vector<uint64_t>> lines_of; // by the number of the text, too
+    std::map<std::pair<size_t, std::string>, Counts> kernels; // by the numbers of texts and by names
     const char *file = std::getenv("SOFTCUDA_COUNTS"), *lines = std::getenv("SOFTCUDA_LINES");
 
     static FILE *open(const char *name, const char *path) {
@@ -56,11 +55,11 @@ struct Table {
     }
 
     void write_lines(FILE *to) const {
-        for (const auto &[kernel, runs] : lines_of) {
-            for (size_t line = 0; line < runs.size(); ++line) {
-                if (runs[line] > 0) {
+        for (const auto &[kernel, counts] : kernels) {
+            for (size_t line = 0; line < counts.of_lines.size(); ++line) {
+                if (counts.of_lines[line] > 0) {
                     std::fprintf(to, "%zu\t%s\t%zu\t%llu\n", kernel.first, kernel.second.c_str(), line,
-                                 (unsigned long long)runs[line]);
+                                 (unsigned long long)counts.of_lines[line]);
                 }
             }
         }
@@ -68,12 +67,12 @@ struct Table {
     }
 
     void write_counts(FILE *to) const {
-        std::fprintf(to, "kernel");
+        std::fprintf(to, "text\tkernel");
         for (const auto &[name, of] : columns) {
             std::fprintf(to, "\t%s", name);
         }
         for (const auto &[kernel, counts] : kernels) {
-            std::fprintf(to, "\n%s", kernel.c_str());
+            std::fprintf(to, "\n%zu\t%s", kernel.first, kernel.second.c_str());
             for (const auto &[name, of] : columns) {
                 std::fprintf(to, "\t%llu", (unsigned long long)(counts.*of));
             }
@@ -110,17 +109,16 @@ void keep_text(size_t number, const char *ptx) {
 
 void add_counts(const Kernel &kernel, const Counts &counts) {
     std::lock_guard lock(table().mutex);
-    table().kernels[kernel.name] += counts;
-    std::vector<uint64_t> &lines = table().lines_of[{kernel.text, kernel.name}];
-    lines.resize(std::max(lines.size(), counts.of_lines.size()));
-    for (size_t line = 0; line < counts.of_lines.size(); ++line) {
-        lines[line] += counts.of_lines[line];
-    }
+    table().kernels[{kernel.text, kernel.name}] += counts;
 }
 
 void Counts::operator+=(const Counts &other) {
     for (const auto &[name, of] : columns) {
         this->*of += other.*of;
+    }
+    of_lines.resize(std::max(of_lines.size(), other.of_lines.size()));
+    for (size_t line = 0; line < other.of_lines.size(); ++line) {
+        of_lines[line] += other.of_lines[line];
     }
 }
 

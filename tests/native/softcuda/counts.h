@@ -1,6 +1,6 @@
 // What kernels ask of a multiprocessor, counted where SOFTCUDA_COUNTS names a file for it: a table with a line for each
-// kernel, written when the process ends. None of it depends on a clock. SOFTCUDA_LINES names one for how often warps
-// ran each line of the PTX, which lies beside it: the texts are numbered.
+// kernel of each PTX, which are numbered, written when the process ends. None of it depends on a clock. SOFTCUDA_LINES
+// names one for how often warps ran each line of the PTX, which lies beside it.
 #pragma once
 
 #include <cstdint>
