@@ -13,19 +13,18 @@ internal static class Benchmark
     /// <summary>What is left for the check after this one.</summary>
     private static readonly TimeSpan ForKernels = TimeSpan.FromSeconds(55);
 
-    /// <summary>What is taken where nothing is said; and our kernels as GPUs other than Hopper's run them, with 99 KiB a block.</summary>
-    private const string Auto = "auto", Fused = "fused";
+    /// <summary>What is taken where nothing is said.</summary>
+    private const string Auto = "auto";
 
     /// <summary>Our ways to run a step, as columns of the report.</summary>
     private static readonly (string Name, string[] Options)[] Ways =
     [
-        (Auto, []), (Fused, ["--kernels", "fused"]), ("layered", ["--kernels", "layered"]), ("eager", ["--no-cuda-graph"]),
+        (Auto, []), ("layered", ["--kernels", "layered"]), ("eager", ["--no-cuda-graph"]),
         ("deterministic", ["--kernels", "layered", "--deterministic"]),
     ];
 
     /// <summary>What tells most, measured before the peers; and the rest after them, as long as there is time.</summary>
-    private static readonly (string Precision, string Way)[] Before =
-            [("bf16", Auto), ("bf16", Fused), ("tf32", Auto), ("fp32", Auto)],
+    private static readonly (string Precision, string Way)[] Before = [("bf16", Auto), ("tf32", Auto), ("fp32", Auto)],
         After = [("bf16", "layered"), ("tf32", "layered"), ("fp32", "layered"), ("bf16", "eager"), ("fp32", "deterministic")];
 
     /// <summary>The better first: the peer of each is the fastest in it or in one before it.</summary>
@@ -37,7 +36,7 @@ internal static class Benchmark
     /// <summary>Columns of the report after network, batch and precision, for training or inference.</summary>
     public static string[] Columns(string what) =>
         [what, .. Ways[1..].Select(way => $"{what}_{way.Name}"), .. Peers.Names.Select(peer => $"{what}_{peer}"), $"{what}_best_peer",
-            $"{what}_ratio", $"{what}_{Fused}_ratio"];
+            $"{what}_ratio"];
 
     /// <summary>About how many seconds what is not measured yet takes.</summary>
     public static double Estimate(Workplace place)
@@ -121,7 +120,6 @@ internal static class Benchmark
             JsonObject? best = comparable.Where(line => line[field] is not null).MaxBy(line => (double)line[field]!);
             row[$"{what}_best_peer"] = best is null ? null : $"{best["peer"]} {best["precision"]} {best["mode"]}";
             row[$"{what}_ratio"] = Of(Auto, field) / (double?)best?[field];
-            row[$"{what}_{Fused}_ratio"] = Of(Fused, field) / (double?)best?[field];
         }
 
         row["step_mebibytes"] = Of(Auto, "device_memory_bytes") is { } bytes ? Math.Round(bytes / (1 << 20)) : null;
@@ -137,7 +135,6 @@ internal static class Benchmark
         Workplace place, (string Precision, string Way)[] plan) =>
         from entry in plan
         from model in Models(place)
-        where entry.Way != Fused || (place.HasWarpgroups && model == DigitNetworks.Improved.Name)
         from batch in Batches(place)
         select (entry.Precision, entry.Way, model, batch);
 

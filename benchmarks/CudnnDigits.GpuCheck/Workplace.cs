@@ -28,7 +28,6 @@ internal sealed record Workplace(string Output, string? Data, TimeSpan Limit, bo
 
     private readonly Stopwatch _clock = Stopwatch.StartNew();
     private readonly Lock _asking = new();
-    private bool? _hasWarpgroups;
     private (bool Known, string? Python) _torch;
 
     public TimeSpan Elapsed => _clock.Elapsed;
@@ -42,11 +41,6 @@ internal sealed record Workplace(string Output, string? Data, TimeSpan Limit, bo
     public static string Bundle => Path.GetFullPath(Path.Combine(App, ".."));
 
     public static string Digits => Path.Combine(App, "cudnn-digits");
-
-    /// <summary>Whether the first GPU can run what is only for compute capability 9.0.</summary>
-    public bool HasWarpgroups => _hasWarpgroups ??=
-        (string?)JsonNode.Parse(Run("gpus", 30, Digits, ["info", "--json"]).Text)!["cuda"]!["gpus"]!.AsArray()
-            .FirstOrDefault()?["compute_capability"] == "9.0";
 
     /// <summary>The python3 that has PyTorch with CUDA, or null.</summary>
     public string? Torch

@@ -21,8 +21,8 @@ internal sealed record Machine(
 
     private static readonly Option<string?> KernelsOption = CommonOptions.Choice(
         "--kernels",
-        "On a GPU: which kernels run the layers: those of cuDNN and cuBLAS (layered), ours (fused, since Ampere), or ours with Hopper's "
-            + "wgmma (warpgroups). Default: auto, the first of warpgroups, fused and layered that can run.",
+        "On a GPU: which kernels run the layers: those of cuDNN and cuBLAS (layered), or ours (fused, since Ampere). Default: auto, fused "
+            + "where that can run, else layered.",
         [.. Enum.GetNames<CudaKernels>().Select(name => name.ToLowerInvariant())]);
 
     private static readonly Option<int?> ThreadsOption = CommonOptions.Ranged(

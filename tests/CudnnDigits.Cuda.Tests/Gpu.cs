@@ -38,11 +38,11 @@ internal static partial class Gpu
             + "CUDNN_DIGITS_CUDA_PATH=$PWD/build/softcuda");
     }
 
-    /// <summary>Skips the test where there is no device, or none for these kernels.</summary>
-    public static void RequireFor(string kernels)
+    /// <summary>Skips the test where there is no device, or none that multiplies by warpgroups.</summary>
+    public static void RequireWarpgroups()
     {
         Require();
-        Assert.SkipUnless(kernels != nameof(CudaKernels.Warpgroups) || Info.Value.Gpus[0].ComputeCapability == new Version(9, 0),
+        Assert.SkipUnless(Info.Value.Gpus[0].ComputeCapability == new Version(9, 0),
             "only GPUs of compute capability 9.0 multiply by warpgroups");
     }
 

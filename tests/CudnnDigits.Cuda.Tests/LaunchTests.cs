@@ -69,7 +69,6 @@ public class LaunchTests
     [Theory]
     [InlineData("improved", nameof(CudaKernels.Layered), 39, 17)]
     [InlineData("improved", nameof(CudaKernels.Fused), 26, 6)]
-    [InlineData("improved", nameof(CudaKernels.Warpgroups), 21, 4)]
     [InlineData("simple", nameof(CudaKernels.Fused), 17, 5)]
     [InlineData("mlp", nameof(CudaKernels.Fused), 13, 5)]
     public unsafe void A_step_is_so_many_launches(string model, string kernels, int training, int prediction)

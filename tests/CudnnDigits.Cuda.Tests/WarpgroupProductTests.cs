@@ -6,7 +6,7 @@ using static CudnnDigits.Cuda.Interop.CudaDriver;
 namespace CudnnDigits.Cuda.Tests;
 
 /// <summary>
-/// Where a product by warpgroups finds the elements of its factors in shared memory. native/kernels/fused/hopper/warpgroup.cuh and the
+/// Where a product by warpgroups finds the elements of its factors in shared memory. native/kernels/family/warpgroup.cuh and the
 /// software device rest on one reading of the PTX ISA's matrix descriptor; this is a kernel of a single product, so that a
 /// GPU that reads otherwise says what it reads instead.
 /// </summary>
@@ -42,7 +42,7 @@ public class WarpgroupProductTests
     [InlineData(false, true)]
     public void Factors_lie_where_their_descriptors_say(bool kMajorA, bool kMajorB)
     {
-        Gpu.RequireFor(nameof(CudaKernels.Warpgroups));
+        Gpu.RequireWarpgroups();
 
         // Distances that differ, so that none can be taken for another, and beginnings that nothing but 16 divides.
         Factor a = new(kMajorA, 16, kMajorA ? 1040 : 128, kMajorA ? 128 : 272),

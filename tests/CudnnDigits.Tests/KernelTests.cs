@@ -15,7 +15,7 @@ public partial class KernelTests
 
     private static readonly string Kernels = Path.Combine(SharedFiles.RepositoryRoot, "native", "kernels");
 
-    public static TheoryData<string> Modules => ["kernels", "family", "fused", "hopper"];
+    public static TheoryData<string> Modules => ["kernels", "family"];
 
     /// <summary>
     /// A kernel has one parameter, a struct by value. Its twin in C# has fields of the same names and sizes in the same order as the
@@ -156,21 +156,14 @@ public partial class KernelTests
         static string[] Lines(KernelSource source) => Encoding.UTF8.GetString(source.Image).Split('\n');
     }
 
-    private static KernelSource Source(string module) =>
-        module switch
-        {
-            "kernels" => KernelSource.Common,
-            "family" => KernelSource.Family,
-            "fused" => KernelSource.Fused,
-            _ => KernelSource.Hopper
-        };
+    private static KernelSource Source(string module) => module == "kernels" ? KernelSource.Common : KernelSource.Family;
 
     private static string AllSources() =>
         string.Concat(Directory.EnumerateFiles(Kernels, "*.cu*", SearchOption.AllDirectories).Select(File.ReadAllText));
 
     /// <summary>What a module is made of: structs of different modules may have the same name.</summary>
     private static string SourcesOf(string module) => string.Concat(
-        new[] { "common", module switch { "kernels" => "layered", "hopper" => "fused", _ => module } }
+        new[] { "common", module == "kernels" ? "layered" : module }
             .SelectMany(folder => Directory.EnumerateFiles(Path.Combine(Kernels, folder), "*.cu*", SearchOption.AllDirectories))
             .Select(File.ReadAllText));
 

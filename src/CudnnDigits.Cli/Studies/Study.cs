@@ -1,3 +1,4 @@
+using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using CudnnDigits.Cli.Report;
 using CudnnDigits.Cli.Terminal;
@@ -255,7 +256,8 @@ internal sealed class Study(string folder, FolderLock? folderLock, StudyRecord r
     private static StudyRecord ReadRecord(string folder, string? command)
     {
         string file = Path.Combine(folder, RecordName);
-        StudyRecord record = RecordFile.Read(file, StudyJson.Default.StudyRecord)
+        StudyRecord record = RecordFile.Read(
+            file, StudyJson.Default.StudyRecord, take: content => RunFolder.ForgetKernels(content["machine"] as JsonObject))
             ?? throw new InputException(
                 $"{folder}: holds no {command ?? "study"} (no {RecordName}); give the folder that {command ?? "a study"} wrote");
         return command is null || record.Command == command

@@ -27,28 +27,17 @@ internal readonly record struct NetworkKind(CudaKernels Kernels)
         string? whyNotFused = gpu.ComputeCapability.Major < 8 ? "need a GPU of compute capability 8.0 or newer"
             : TileNetwork.WhyNot(network) is { } others ? $"run networks that {others}; '{network.Name}' does not"
             : null;
-        string? whyNotWarpgroups = gpu.ComputeCapability != new Version(9, 0)
-                ? "multiply by warpgroups, on GPUs of compute capability 9.0 alone"
-            : precision != Precision.Bf16 ? "compute in bf16 alone (--precision bf16)"
-            : !network.WithDropout(0).Layers.SequenceEqual(DigitNetworks.Improved.WithDropout(0).Layers)
-                ? $"run the network '{DigitNetworks.Improved.Name}'; this one is '{network.Name}'"
-            : null;
-        if ((kernels switch { CudaKernels.Fused => whyNotFused, CudaKernels.Warpgroups => whyNotWarpgroups, _ => null }) is { } why)
+        if (kernels == CudaKernels.Fused && whyNotFused is not null)
         {
-            throw new InputException(
-                $"--kernels {kernels.ToString().ToLowerInvariant()}: these kernels {why}; leave --kernels out{Resuming}");
+            throw new InputException($"--kernels fused: these kernels {whyNotFused}; leave --kernels out{Resuming}");
         }
 
-        return new NetworkKind(kernels != CudaKernels.Auto ? kernels
-            : whyNotWarpgroups is null ? CudaKernels.Warpgroups
-            : whyNotFused is null ? CudaKernels.Fused
-            : CudaKernels.Layered);
+        return new NetworkKind(kernels != CudaKernels.Auto ? kernels : whyNotFused is null ? CudaKernels.Fused : CudaKernels.Layered);
     }
 
     /// <summary>Reserves a network's tensors for steps of up to a number of samples; prediction alone needs no gradients.</summary>
     public CudaNetwork Make(
         CudaSession session, DeviceArena arena, NetworkSpec network, int batch, IReadOnlyList<OptimizerBuffer>? kept) => NeedsLibraries
         ? new LayeredNetwork(session, arena, network, batch, kept)
-        : Kernels == CudaKernels.Warpgroups ? new FusedNetwork(session, arena, network, batch, kept)
         : new TileNetwork(session, arena, network, batch, kept);
 }

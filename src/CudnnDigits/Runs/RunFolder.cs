@@ -143,9 +143,18 @@ internal sealed class RunFolder(string path) : IDisposable
         _lock = null;
     }
 
+    /// <summary>Has auto choose where a record names kernels that only older versions had.</summary>
+    internal static void ForgetKernels(JsonObject? machine)
+    {
+        if (machine?["kernels"]?.ToString() is "Hybrid" or "Warpgroups")
+        {
+            machine.Remove("kernels");
+        }
+    }
+
     public RunRecord ReadRecord()
     {
-        RunRecord record = RecordFile.Read(RecordFilePath, TrainingJson.Default.RunRecord) ?? throw HoldsNoRun();
+        RunRecord record = RecordFile.Read(RecordFilePath, TrainingJson.Default.RunRecord, take: ForgetKernels) ?? throw HoldsNoRun();
         try
         {
             record.Options.Checked();

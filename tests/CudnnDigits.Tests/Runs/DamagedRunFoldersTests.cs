@@ -1,5 +1,7 @@
 using System.Security.Cryptography;
 using System.Text.Json.Nodes;
+using CudnnDigits.Cli;
+using CudnnDigits.Cli.Studies;
 using CudnnDigits.Tests.Data;
 
 namespace CudnnDigits.Tests.Runs;
@@ -93,18 +95,32 @@ public sealed class DamagedRunFoldersTests : TestsWithFolder
     }
 
     [Theory]
-    [InlineData("kernels", "Hybrid")]
+    [InlineData("kernels", "Others")]
     [InlineData("another", "1")]
     public void A_sound_run_json_of_another_version_is_not_called_damaged(string member, string value)
     {
         using RunFolder run = RunFolder.Create(_folder["run"], Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2)));
-        JsonObject content = JsonNode.Parse(RunFiles.WithoutSum(File.ReadAllText(_folder["run/run.json"])))!.AsObject();
-        content[member] = value;
-        content["sha256"] = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(content.ToJsonString())));
-        _folder.Write("run/run.json", content.ToJsonString());
+        Change("run/run.json", content => content[member] = value);
         DataSourceTests.AssertRefused(
             $"run.json: was written by another version, and this one does not know {member}; go on with that version, or begin anew",
             () => run.ReadRecord());
+    }
+
+    [Theory]
+    [InlineData("Hybrid")]
+    [InlineData("Warpgroups")]
+    public void In_place_of_kernels_that_are_gone_auto_chooses(string gone)
+    {
+        RunRecord record = Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2)) with { Kernels = CudaKernels.Layered };
+        using RunFolder run = RunFolder.Create(_folder["run"], record);
+        Machine machine = new("auto", null, Deterministic: true, CudaGraph: true, Threads: 0, CudaKernels.Layered);
+        StudyRecord study = new("repeat", Checkpoint.Version, record.Started, record.Data, machine, record.Options, Size: 2);
+        RecordFile.Write(_folder["run/study.json"], study, StudyJson.Default.StudyRecord);
+        Change("run/run.json", content => content["kernels"] = gone);
+        Change("run/study.json", content => content["machine"]!["kernels"] = gone);
+        Assert.Equal(record with { Kernels = CudaKernels.Auto }, run.ReadRecord());
+        using Study read = Study.Read(_folder["run"]);
+        Assert.Equal(machine with { Kernels = CudaKernels.Auto }, read.Record.Machine);
     }
 
     [Fact]
@@ -389,6 +405,15 @@ public sealed class DamagedRunFoldersTests : TestsWithFolder
         Assert.Equal<ulong>([2], Seeds());
 
         IEnumerable<ulong> Seeds() => RunFolder.SplitsBehind(weights).Select(split => split.Split.Seed);
+    }
+
+    /// <summary>Changes a record as another version would have written it: its checksum holds.</summary>
+    private void Change(string file, Action<JsonObject> change)
+    {
+        JsonObject content = JsonNode.Parse(RunFiles.WithoutSum(File.ReadAllText(_folder[file])))!.AsObject();
+        change(content);
+        content["sha256"] = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(content.ToJsonString())));
+        _folder.Write(file, content.ToJsonString());
     }
 
     /// <summary>Nine of each digit read as they are, and so many as 0.</summary>

@@ -285,10 +285,6 @@ template <typename Type, unsigned N, bool InRegisters> void add_product(Forms &f
 
 void add_warpgroup_forms(Forms &forms) {
     add_product<Bfloat16, 32, false>(forms);
-    add_product<Bfloat16, 56, false>(forms);
-    add_product<Bfloat16, 64, false>(forms);
-    add_product<Bfloat16, 112, false>(forms);
-    add_product<Bfloat16, 128, false>(forms);
     add_product<Bfloat16, 32, true>(forms);
     add_product<Bfloat16, 64, true>(forms);
     add_product<Tf32, 32, true>(forms);

@@ -11,7 +11,6 @@ internal sealed class CudaSession : IDisposable
     private readonly CudaEvent _forked, _joined;
     private CudnnHandle? _cudnn;
     private CublasHandle? _cublas;
-    private KernelModule? _fusedKernels, _hopperKernels;
     private LayerKernels? _familyKernels;
     private nint _target;
     private DeviceTensor _blasWorkspace, _branchBlasWorkspace;
@@ -50,12 +49,6 @@ internal sealed class CudaSession : IDisposable
     public bool UsesCublas => _cublas is not null;
 
     public KernelModule Kernels { get; }
-
-    /// <summary>Loaded when first asked for, which must not be while something is captured.</summary>
-    public KernelModule FusedKernels => _fusedKernels ??= Load(KernelSource.Fused);
-
-    /// <summary>The same, for GPUs of compute capability 9.0 and no other.</summary>
-    public KernelModule HopperKernels => _hopperKernels ??= Load(KernelSource.Hopper);
 
     /// <summary>Each loaded when first launched, which must not be while something is captured.</summary>
     public LayerKernels FamilyKernels => _familyKernels ??= new(KernelSource.Family.With(Switches), Load);
@@ -103,16 +96,13 @@ internal sealed class CudaSession : IDisposable
     public void Launch<T>(string kernel, long blocks, T parameters)
         where T : unmanaged => Launch(kernel, (blocks, 1), parameters);
 
-    /// <summary>Launches a kernel of a module; one that is overlapped may begin before the one before it has ended.</summary>
-    public void Launch<T>(KernelModule kernels, string kernel, (long X, long Y) grid, T parameters, bool overlapped = false)
-        where T : unmanaged => kernels.Launch(_target, kernel, grid, parameters, overlapped && Overlaps);
-
-    /// <summary>The same with a row of blocks.</summary>
-    public void Launch<T>(KernelModule kernels, string kernel, long blocks, T parameters, bool overlapped = false)
-        where T : unmanaged => Launch(kernels, kernel, (blocks, 1), parameters, overlapped);
+    /// <summary>Launches a kernel of the family that there is for all precisions.</summary>
+    public void LaunchFamily<T>(string kernel, long blocks, T parameters)
+        where T : unmanaged => FamilyKernels.Of(kernel).Launch(_target, kernel, (blocks, 1), parameters);
 
     /// <summary>
-    /// Launches a kernel of the family, in this precision, with so many bytes of dynamic shared memory, or as many as its source says.
+    /// Launches one in this precision, with so many bytes of dynamic shared memory, or as many as its source says. If it is overlapped, it
+    /// may begin before the one before it has ended.
     /// </summary>
     public void LaunchFamily<T>(string kernel, (long X, long Y) grid, int? sharedBytes, T parameters, bool overlapped)
         where T : unmanaged =>
@@ -128,8 +118,7 @@ internal sealed class CudaSession : IDisposable
     /// <summary>Has our kernels stay loaded until the work that something stands for is done, as they do for our own stream.</summary>
     public void KeepKernels(CudaHandle until)
     {
-        IEnumerable<KernelModule> family = _familyKernels?.Modules ?? [];
-        foreach (KernelModule module in new[] { Kernels, _fusedKernels, _hopperKernels }.OfType<KernelModule>().Concat(family))
+        foreach (KernelModule module in (_familyKernels?.Modules ?? []).Prepend(Kernels))
         {
             until.Keep(module);
         }

@@ -40,13 +40,7 @@ internal sealed class KernelSource
     /// <summary>The kernels of the layered path, and those that every step needs.</summary>
     public static KernelSource Common => field ??= new(Embedded("kernels.ptx"));
 
-    /// <summary>The kernels of the fused path.</summary>
-    public static KernelSource Fused => field ??= new(Embedded("fused.ptx"));
-
-    /// <summary>Convolutions of <see cref="Fused"/> by warpgroups, for GPUs of compute capability 9.0 and no other.</summary>
-    public static KernelSource Hopper => field ??= new(Embedded("hopper.ptx"));
-
-    /// <summary>The one family of fused kernels, for every network and precision.</summary>
+    /// <summary>The family of fused kernels, for every network and precision.</summary>
     public static KernelSource Family => field ??= new(Embedded("family.ptx"));
 
     /// <summary>PTX, with a zero at its end.</summary>

@@ -46,8 +46,7 @@ internal sealed class Features
     public static void UseRunningStatistics(CudaSession session, in ChannelNorm norm)
     {
         const string Kernel = "use_running_statistics";
-        long blocks = KernelSource.Family.Blocks(Kernel, norm.Channels);
-        session.Launch(session.FamilyKernels.Of(Kernel), Kernel, blocks, new RunningStatistics(norm));
+        session.LaunchFamily(Kernel, KernelSource.Family.Blocks(Kernel, norm.Channels), new RunningStatistics(norm));
     }
 
     /// <summary>So many blocks as there is work for, each with so many channels of its rows.</summary>
