@@ -19,7 +19,8 @@ public class FirstActivationTests
     [InlineData(Precision.Fp32, 28, 28, 3, 0, 16, 5, 0, 32, 2)]
     [InlineData(Precision.Fp32, 9, 13, 5, 1, 40, 3, 1, 8, 3)]
     public void It_is_what_two_convolutions_give(
-        Precision precision, int height, int width, int firstSide, int firstPadding, int channels, int side, int padding, int outs, int n) =>
+        Precision precision, int height, int width, int firstSide, int firstPadding, int channels, int side, int padding, int outs,
+        int n) =>
         DeviceLab.Run(precision, lab =>
         {
             ConvPlan below = Plan("first", 1, channels, firstSide, firstPadding, new(1, height, width));
@@ -50,7 +51,7 @@ public class FirstActivationTests
             session.LaunchLayer(
                 $"conv_forward_{shape.WidthOfBlock}", batch.Grid(session.Multiprocessors * shape.BlocksAtOnce, shape.Groups),
                 shape.SharedBytes + windows.InputBytes(bytes) + windows.FactorBytes(bytes),
-                new TileForward(
+                new ConvForward(
                     batch, shape, new PreviousLayer(0, affine, 1, 0), lab.Upload(stages).Address, y.Address, 0, 0, default, default,
                     new FirstInput(windows, lab.Upload(x).Address), lab.Upload(w1, DeviceType.F32).Address),
                 overlapped: false);

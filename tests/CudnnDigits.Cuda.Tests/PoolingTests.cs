@@ -48,7 +48,7 @@ public class PoolingTests
         session.LaunchLayer(
             $"conv_forward_{shape.WidthOfBlock}", batch.Grid(room.Multiprocessors * shape.BlocksAtOnce, shape.Groups),
             shape.SharedBytes + windows.InputBytes(bytes),
-            new TileForward(
+            new ConvForward(
                 batch, shape, default, lab.Upload(weights).Address, y.Address, pooled.Address, lab.Upload(Gamma, DeviceType.F32).Address,
                 default, default,
                 new FirstInput(windows, lab.Upload(x).Address), FirstW: 0),

@@ -6,7 +6,7 @@ using static CudnnDigits.Cuda.Interop.CudaDriver;
 namespace CudnnDigits.Cuda.Tests;
 
 /// <summary>
-/// Where a product by warpgroups finds the elements of its factors in shared memory. native/kernels/family/warpgroup.cuh and the
+/// Where a product by warpgroups finds the elements of its factors in shared memory. native/kernels/fused/warpgroup.cuh and the
 /// software device rest on one reading of the PTX ISA's matrix descriptor; this is a kernel of a single product, so that a
 /// GPU that reads otherwise says what it reads instead.
 /// </summary>

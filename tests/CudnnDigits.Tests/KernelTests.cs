@@ -15,7 +15,7 @@ public partial class KernelTests
 
     private static readonly string Kernels = Path.Combine(SharedFiles.RepositoryRoot, "native", "kernels");
 
-    public static TheoryData<string> Modules => ["kernels", "family"];
+    public static TheoryData<string> Modules => ["kernels", "fused"];
 
     /// <summary>
     /// A kernel has one parameter, a struct by value. Its twin in C# has fields of the same names and sizes in the same order as the
@@ -122,7 +122,7 @@ public partial class KernelTests
     [Fact]
     public void Every_kernel_for_float32_has_one_for_bfloat16()
     {
-        string[] entries = [.. KernelSource.Family.Kernels];
+        string[] entries = [.. KernelSource.Fused.Kernels];
         Assert.NotEmpty(entries);
         Assert.All(entries.Where(name => name.EndsWith("_f32", StringComparison.Ordinal)),
             name => Assert.Contains(name.Replace("_f32", "_bf16", StringComparison.Ordinal), entries));
@@ -139,10 +139,10 @@ public partial class KernelTests
     {
         string[] chosen = KernelSource.Switches(Version.Parse(capability), precision);
         Assert.Equal(switches, string.Join(' ', chosen));
-        KernelSource source = KernelSource.Family.With(chosen);
+        KernelSource source = KernelSource.Fused.With(chosen);
         Assert.Equal((version, target), (source.Version, source.Target));
-        Assert.Equal(KernelSource.Family.Kernels, source.Kernels);
-        string[] before = Lines(KernelSource.Family), after = Lines(source);
+        Assert.Equal(KernelSource.Fused.Kernels, source.Kernels);
+        string[] before = Lines(KernelSource.Fused), after = Lines(source);
         Assert.Equal(before.Length, after.Length);
         Assert.Equal(chosen.Contains("sm_90"), after.Contains("\tgriddepcontrol.wait;"));
         for (int i = 0; i < before.Length; i++)
@@ -156,7 +156,7 @@ public partial class KernelTests
         static string[] Lines(KernelSource source) => Encoding.UTF8.GetString(source.Image).Split('\n');
     }
 
-    private static KernelSource Source(string module) => module == "kernels" ? KernelSource.Common : KernelSource.Family;
+    private static KernelSource Source(string module) => module == "kernels" ? KernelSource.Common : KernelSource.Fused;
 
     private static string AllSources() =>
         string.Concat(Directory.EnumerateFiles(Kernels, "*.cu*", SearchOption.AllDirectories).Select(File.ReadAllText));

@@ -7,11 +7,11 @@ namespace CudnnDigits.Tests;
 /// <summary>The text of kernels that are made for a layer; no GPU is needed for that.</summary>
 public partial class LayerKernelTests
 {
-    private static readonly TileForward Forward = new(
+    private static readonly ConvForward Forward = new(
         new Batch(1000, 2000),
         new TileShape(28, 28, 32, 28, 28, 32, 3, 1, 1, 1, 4, 10, 290, 4, 32, 6, 0x12345, 0x23456, 0x34567, 0x45678),
         new PreviousLayer(Y: 11, new Affine(12, 13, 0, 0), KeepScale: 1.25f, Drops: 1), W: 14, Y: 15, Pooled: 0, Gamma: 0,
-        Activation: default, Norm: default, First: default);
+        Activation: default, Norm: default, First: default, FirstW: 0);
 
     public static TheoryData<string> Kernels => ["conv_forward_32_bf16", "conv_forward_64_bf16", "conv_forward_32_f32"];
 
@@ -20,11 +20,11 @@ public partial class LayerKernelTests
     [MemberData(nameof(Kernels))]
     public void Numbers_of_the_layer_take_the_place_of_its_parameters(string kernel)
     {
-        string before = KernelSource.Family.Alone(kernel).Text, after = Text(kernel, Forward);
+        string before = KernelSource.Fused.Alone(kernel).Text, after = Text(kernel, Forward);
         string[] lines = before.Split('\n'), made = after.Split('\n');
         Assert.Equal(lines.Length, made.Length);
         int numbers = 0, addresses = 0;
-        ReadOnlySpan<byte> bytes = MemoryMarshal.AsBytes(new ReadOnlySpan<TileForward>(in Forward));
+        ReadOnlySpan<byte> bytes = MemoryMarshal.AsBytes(new ReadOnlySpan<ConvForward>(in Forward));
         for (int i = 0; i < lines.Length; i++)
         {
             Match load = LoadOfOne().Match(lines[i]);
@@ -77,7 +77,7 @@ public partial class LayerKernelTests
             test => Assert.Contains($"mov.b64 {test.Groups[1].Value}, 0x", text, StringComparison.Ordinal));
     }
 
-    private static string Text(string kernel, in TileForward parameters) => LayerKernels.Text(KernelSource.Family, kernel, parameters);
+    private static string Text(string kernel, in ConvForward parameters) => LayerKernels.Text(KernelSource.Fused, kernel, parameters);
 
     [GeneratedRegex(@"ld\.param\.(?<type>[a-z]\d\d) \s*(?<to>%\w+), \[(?:%rd1|\w+_param_0)(?:\+(?<at>\d+))?\];")]
     private static partial Regex LoadOfOne();

@@ -4,7 +4,7 @@ using CudnnDigits.Cuda.Fused;
 namespace CudnnDigits.Tests;
 
 /// <summary>
-/// How convolutions are cut into tiles, for GPUs of every size: what a kernel of native/kernels/family writes and reads lies in the room
+/// How convolutions are cut into tiles, for GPUs of every size: what a kernel of native/kernels/fused writes and reads lies in the room
 /// that it was given. tall.cuh says where pixels lie; the same is said here in other words.
 /// </summary>
 public class TileShapeTests
@@ -120,7 +120,7 @@ public class TileShapeTests
     {
         foreach (int multiprocessors in Multiprocessors)
         {
-            TileBuffers buffers = new(new DeviceArena(), new BlockPlan(Find(network)), multiprocessors, training: true);
+            FusedBuffers buffers = new(new DeviceArena(), new BlockPlan(Find(network)), multiprocessors, training: true);
             foreach ((ConvPlan plan, int batch, _) in Layers(network, multiprocessors))
             {
                 foreach (TileShape shape in new[]
@@ -224,7 +224,7 @@ public class TileShapeTests
         ]);
     }
 
-    /// <summary>As Divisor divides in native/kernels/family/tall.cuh.</summary>
+    /// <summary>As Divisor divides in native/kernels/fused/tall.cuh.</summary>
     [Fact]
     public void Rows_of_the_largest_batch_are_divided_exactly()
     {
@@ -232,7 +232,7 @@ public class TileShapeTests
         for (int divisor = 1; divisor <= MostRows; divisor++)
         {
             ulong factor = TileShape.Factor(divisor);
-            for (int quotient = 1; quotient <= TileNetwork.MostSamples; quotient++)
+            for (int quotient = 1; quotient <= FusedNetwork.MostSamples; quotient++)
             {
                 int last = quotient * divisor - 1; // where a quotient ends
                 int quotientOfLast = factor == 0 ? last : (int)((ulong)last * factor >> 32);

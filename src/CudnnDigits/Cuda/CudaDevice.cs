@@ -139,7 +139,7 @@ internal static unsafe class CudaDevice
             .. Describe(NativeLibraries.Dnn, dnn),
             .. nvtx is null ? Array.Empty<CudaLibrary>() : [new CudaLibrary("nvtx", null, nvtx.Path)],
         ];
-        (KernelSource source, KernelSource fused) = (KernelSource.Common, KernelSource.Family);
+        (KernelSource source, KernelSource fused) = (KernelSource.Common, KernelSource.Fused);
         string kernels = $"PTX {source.Version} for {source.Target} and newer, {source.Kernels.Count} kernels; "
             + $"fused ones for {fused.Target} and newer, {fused.Kernels.Count}";
         return new CudaInfo(why, gpus, libraries, kernels, why is null ? [] : [.. NativeLibraries.Tried], why is null ? [] : driverAlone);

@@ -25,7 +25,7 @@ internal readonly record struct NetworkKind(CudaKernels Kernels)
         }
 
         string? whyNotFused = gpu.ComputeCapability.Major < 8 ? "need a GPU of compute capability 8.0 or newer"
-            : TileNetwork.WhyNot(network) is { } others ? $"run networks that {others}; '{network.Name}' does not"
+            : FusedNetwork.WhyNot(network) is { } others ? $"run networks that {others}; '{network.Name}' does not"
             : null;
         if (kernels == CudaKernels.Fused && whyNotFused is not null)
         {
@@ -39,5 +39,5 @@ internal readonly record struct NetworkKind(CudaKernels Kernels)
     public CudaNetwork Make(
         CudaSession session, DeviceArena arena, NetworkSpec network, int batch, IReadOnlyList<OptimizerBuffer>? kept) => NeedsLibraries
         ? new LayeredNetwork(session, arena, network, batch, kept)
-        : new TileNetwork(session, arena, network, batch, kept);
+        : new FusedNetwork(session, arena, network, batch, kept);
 }

@@ -11,15 +11,15 @@ internal abstract unsafe class CudaNetwork
     private readonly DeviceArena _arena;
     private readonly long _fixedBytes;
 
-    /// <summary>Reserves what every network has; see <see cref="DeviceParameters"/> for the order.</summary>
+    /// <summary>Reserves what every network has; see <see cref="DeviceParameters"/> for the stages.</summary>
     protected CudaNetwork(
         CudaSession session, DeviceArena arena, NetworkSpec network, int batch, IReadOnlyList<OptimizerBuffer>? kept,
-        Func<int, int, int, IWeightOrder>? order)
+        bool inStages)
     {
         (_arena, Batch, Plan) = (arena, batch, new BlockPlan(network));
 
         // What training changes comes first and in one piece, so that a warm-up can put it back.
-        Parameters = new DeviceParameters(session, arena, network, Plan, kept, order);
+        Parameters = new DeviceParameters(session, arena, network, Plan, kept, inStages);
         TrainingState = arena.Reserve(sizeof(StepState), DeviceType.U8);
         PredictionState = arena.Reserve(sizeof(StepState), DeviceType.U8);
         long changed = PredictionState.Offset + PredictionState.Bytes - Parameters.W.Offset;

@@ -3,7 +3,7 @@ using CudnnDigits.Cuda.Device;
 namespace CudnnDigits.Cuda.Common;
 
 /// <summary>
-/// All layers of a step, from the input tensor to the logits, and back. LayeredNetwork has one call per layer, TileNetwork has
+/// All layers of a step, from the input tensor to the logits, and back. LayeredNetwork has one call per layer, FusedNetwork has
 /// kernels that span several. The seam lies at the logits and not before the last layers, because no tensor between the layers has a shape
 /// that both share. Where it says state, it is the <see cref="StepState"/> of the step.
 /// </summary>

@@ -11,7 +11,7 @@ internal sealed class CudaSession : IDisposable
     private readonly CudaEvent _forked, _joined;
     private CudnnHandle? _cudnn;
     private CublasHandle? _cublas;
-    private LayerKernels? _familyKernels;
+    private LayerKernels? _fusedKernels;
     private nint _target;
     private DeviceTensor _blasWorkspace, _branchBlasWorkspace;
 
@@ -51,7 +51,7 @@ internal sealed class CudaSession : IDisposable
     public KernelModule Kernels { get; }
 
     /// <summary>Each loaded when first launched, which must not be while something is captured.</summary>
-    public LayerKernels FamilyKernels => _familyKernels ??= new(KernelSource.Family.With(Switches), Load);
+    public LayerKernels FusedKernels => _fusedKernels ??= new(KernelSource.Fused.With(Switches), Load);
 
     /// <summary>Whether a kernel that can may begin before the one before it has ended: on a GPU and by a driver that can.</summary>
     public bool Overlaps { get; set; }
@@ -64,7 +64,7 @@ internal sealed class CudaSession : IDisposable
     /// <summary>What activations, and the weights that multiply them, are stored as.</summary>
     public DeviceType ActivationType => Precision == Precision.Bf16 ? DeviceType.Bf16 : DeviceType.F32;
 
-    /// <summary>The ending of a kernel's name in the family, for this precision.</summary>
+    /// <summary>The ending of a fused kernel's name, for this precision.</summary>
     public string KernelSuffix => Precision == Precision.Bf16 ? "_bf16" : "_f32";
 
     /// <summary>Reserves what cuBLAS needs, if it was asked for: what runs beside each other must not share a workspace.</summary>
@@ -96,29 +96,29 @@ internal sealed class CudaSession : IDisposable
     public void Launch<T>(string kernel, long blocks, T parameters)
         where T : unmanaged => Launch(kernel, (blocks, 1), parameters);
 
-    /// <summary>Launches a kernel of the family that there is for all precisions.</summary>
-    public void LaunchFamily<T>(string kernel, long blocks, T parameters)
-        where T : unmanaged => FamilyKernels.Of(kernel).Launch(_target, kernel, (blocks, 1), parameters);
+    /// <summary>Launches a fused kernel that there is for all precisions.</summary>
+    public void LaunchFused<T>(string kernel, long blocks, T parameters)
+        where T : unmanaged => FusedKernels.Of(kernel).Launch(_target, kernel, (blocks, 1), parameters);
 
     /// <summary>
     /// Launches one in this precision, with so many bytes of dynamic shared memory, or as many as its source says. If it is overlapped, it
     /// may begin before the one before it has ended.
     /// </summary>
-    public void LaunchFamily<T>(string kernel, (long X, long Y) grid, int? sharedBytes, T parameters, bool overlapped)
+    public void LaunchFused<T>(string kernel, (long X, long Y) grid, int? sharedBytes, T parameters, bool overlapped)
         where T : unmanaged =>
-        FamilyKernels.Of(kernel + KernelSuffix).Launch(
+        FusedKernels.Of(kernel + KernelSuffix).Launch(
             _target, kernel + KernelSuffix, grid, parameters, overlapped && Overlaps, sharedBytes);
 
     /// <summary>Launches one that is made for a layer: its parameters begin with what is not the layer's.</summary>
     public void LaunchLayer<T>(string kernel, (long X, long Y) grid, int sharedBytes, T parameters, bool overlapped)
         where T : unmanaged =>
-        FamilyKernels.Of(kernel + KernelSuffix, parameters).Launch(
+        FusedKernels.Of(kernel + KernelSuffix, parameters).Launch(
             _target, kernel + KernelSuffix, grid, parameters, overlapped && Overlaps, sharedBytes);
 
     /// <summary>Has our kernels stay loaded until the work that something stands for is done, as they do for our own stream.</summary>
     public void KeepKernels(CudaHandle until)
     {
-        foreach (KernelModule module in (_familyKernels?.Modules ?? []).Prepend(Kernels))
+        foreach (KernelModule module in (_fusedKernels?.Modules ?? []).Prepend(Kernels))
         {
             until.Keep(module);
         }

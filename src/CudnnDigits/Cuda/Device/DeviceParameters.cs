@@ -18,12 +18,12 @@ internal sealed unsafe class DeviceParameters
     private readonly long _saved; // bytes of W, State and Statistics, which lie one after another
 
     /// <summary>
-    /// Reserves the buffers. Where an order is given for a convolution's weights, products read copies of all weights, those in that order,
-    /// and all gradients are f32.
+    /// Reserves the buffers. Where convolutions read their weights in stages, products read copies of all weights, those of convolutions in
+    /// <see cref="StageOrder"/>, and all gradients are f32.
     /// </summary>
     public DeviceParameters(
         CudaSession session, DeviceArena arena, NetworkSpec network, BlockPlan plan, IReadOnlyList<OptimizerBuffer>? kept,
-        Func<int, int, int, IWeightOrder>? order)
+        bool inStages)
     {
         _layout = network.Parameters;
         bool training = kept is not null;
@@ -35,10 +35,10 @@ internal sealed unsafe class DeviceParameters
         }
 
         int operands = count;
-        if (order is not null && convolutions > 0)
+        if (inStages && convolutions > 0)
         {
             Arranged = (0, convolutions);
-            _arrangement = Arrange(order, training, ref operands);
+            _arrangement = Arrange((int)session.ActivationType, training, ref operands);
             Places = arena.Reserve(_arrangement.Length, DeviceType.F32);
         }
 
@@ -54,9 +54,9 @@ internal sealed unsafe class DeviceParameters
         Average = kept?.Contains(OptimizerBuffer.Average) == true ? State[^1] : null;
         Statistics = arena.Reserve(statistics, DeviceType.F32);
         _saved = W.Bytes + State.Sum(buffer => buffer.Bytes) + Statistics.Bytes;
-        Operands = narrow || order is not null ? arena.Reserve(operands, session.ActivationType) : null;
+        Operands = narrow || inStages ? arena.Reserve(operands, session.ActivationType) : null;
         DW = arena.Reserve(trained, DeviceType.F32);
-        NarrowDW = narrow && training && order is null && convolutions > 0 ? arena.Reserve(convolutions, DeviceType.Bf16) : null;
+        NarrowDW = narrow && training && !inStages && convolutions > 0 ? arena.Reserve(convolutions, DeviceType.Bf16) : null;
 
         (_map, _statisticsMap) = (Map(_layout.Trained, plan), Map(_layout.Statistics, plan));
         _staging = new PinnedMemory(session.Context.Handles, _saved).Pointer;
@@ -167,7 +167,7 @@ internal sealed unsafe class DeviceParameters
     private static int Aligned(int size) => (size + AlignedElements - 1) / AlignedElements * AlignedElements;
 
     /// <summary>What <see cref="Places"/> holds; what is arranged lies behind `end`, which moves on.</summary>
-    private int[] Arrange(Func<int, int, int, IWeightOrder> order, bool training, ref int end)
+    private int[] Arrange(int elementBytes, bool training, ref int end)
     {
         int[] places = new int[2 * (Arranged.End - Arranged.First)];
         foreach (int i in Enumerable.Range(Arranged.First, Arranged.End - Arranged.First))
@@ -178,8 +178,8 @@ internal sealed unsafe class DeviceParameters
         foreach (ParameterSlice slice in _layout.Trained.Where(IsConvWeight))
         {
             (int outputs, int inputs, int taps) = (slice.Shape[0], slice.Shape[1], slice.Shape[2] * slice.Shape[3]);
-            IWeightOrder forward = order(outputs, taps, inputs);
-            IWeightOrder? turned = training && inputs > 1 ? order(inputs, taps, outputs) : null; // no gradient goes to the input
+            StageOrder forward = new(outputs, taps, inputs, elementBytes);
+            StageOrder? turned = training && inputs > 1 ? new(inputs, taps, outputs, elementBytes) : null; // no gradient goes to the input
             (int first, int firstTurned) = (end, end + Aligned(forward.Size));
             _arranged[slice.Name] = (first, forward.Size, firstTurned, turned?.Size ?? 0);
             end = firstTurned + Aligned(turned?.Size ?? 0);
@@ -188,7 +188,7 @@ internal sealed unsafe class DeviceParameters
                 (int k, int tap, int c) = (i / inputs / taps, i / inputs % taps, i % inputs);
                 Span<int> at = places.AsSpan(2 * (_places[slice.Name].Offset + i - Arranged.First), 2);
                 at[0] = first + forward.Place(k, tap, c);
-                at[1] = turned is not null ? firstTurned + turned.Place(c, taps - 1 - tap, k) : -1;
+                at[1] = turned is { } back ? firstTurned + back.Place(c, taps - 1 - tap, k) : -1;
             }
         }
 

@@ -40,8 +40,8 @@ internal sealed class KernelSource
     /// <summary>The kernels of the layered path, and those that every step needs.</summary>
     public static KernelSource Common => field ??= new(Embedded("kernels.ptx"));
 
-    /// <summary>The family of fused kernels, for every network and precision.</summary>
-    public static KernelSource Family => field ??= new(Embedded("family.ptx"));
+    /// <summary>The fused kernels, for every network and precision.</summary>
+    public static KernelSource Fused => field ??= new(Embedded("fused.ptx"));
 
     /// <summary>PTX, with a zero at its end.</summary>
     public byte[] Image { get; }

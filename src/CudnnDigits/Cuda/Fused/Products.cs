@@ -4,7 +4,7 @@ using CudnnDigits.Cuda.Layered;
 namespace CudnnDigits.Cuda.Fused;
 
 /// <summary>
-/// The three products of a dense layer for n samples, by native/kernels/family/product.cu: inputs and outputs are multiples of eight. The
+/// The three products of a dense layer for n samples, by native/kernels/fused/product.cu: inputs and outputs are multiples of eight. The
 /// activations, weights and gradients are of the session's activation type. In parts: the head, which reads y, adds them up.
 /// </summary>
 internal sealed class Products(CudaSession session, int n, int inputs, int outputs, bool inParts) : IDenseProduct
@@ -12,8 +12,8 @@ internal sealed class Products(CudaSession session, int n, int inputs, int outpu
     /// <summary>The head reads every part of y; and a part of fewer stages of the sum is not worth its while.</summary>
     private const int MostParts = 16, LeastStages = 3;
 
-    private static readonly int Rows = KernelSource.Family["product_tile_rows"], Columns = KernelSource.Family["product_tile_columns"],
-        StageBytes = KernelSource.Family["product_stage_bytes"], OfMultiprocessor = KernelSource.Family["product_blocks"];
+    private static readonly int Rows = KernelSource.Fused["product_tile_rows"], Columns = KernelSource.Fused["product_tile_columns"],
+        StageBytes = KernelSource.Fused["product_stage_bytes"], OfMultiprocessor = KernelSource.Fused["product_blocks"];
 
     /// <summary>So many that they fill the GPU.</summary>
     public int Parts { get; } = !inParts ? 1 : (int)Math.Clamp(
@@ -39,7 +39,7 @@ internal sealed class Products(CudaSession session, int n, int inputs, int outpu
     private static long Tiles(int rows, int columns) => (long)((rows + Rows - 1) / Rows) * ((columns + Columns - 1) / Columns);
 
     private void Launch(Product product, bool overlapped = true) =>
-        session.LaunchFamily("product", (Tiles(product.Rows, product.Columns) * product.Parts, 1), null, product, overlapped);
+        session.LaunchFused("product", (Tiles(product.Rows, product.Columns) * product.Parts, 1), null, product, overlapped);
 
     private nint X(DeviceTensor tensor) => tensor.Holding((long)n * inputs, session.ActivationType);
 

@@ -4,7 +4,7 @@ using CudnnDigits.Model;
 namespace CudnnDigits.Cuda.Fused;
 
 /// <summary>
-/// A convolution as its kernel sees it; Convolution in native/kernels/family/tall.cuh has the same fields and says what they are. It also
+/// A convolution as its kernel sees it; Convolution in native/kernels/fused/tall.cuh has the same fields and says what they are. It also
 /// says how the kernel is launched: in blocks that take one tile after another.
 /// </summary>
 internal readonly record struct TileShape(
@@ -18,10 +18,10 @@ internal readonly record struct TileShape(
     private const int PixelsOfFragment = 16;
 
     /// <summary>Warps of a block.</summary>
-    public static readonly int Warps = KernelSource.Family["warps_of_convolution"];
+    public static readonly int Warps = KernelSource.Fused["warps_of_convolution"];
 
-    private static readonly int PieceBytes = KernelSource.Family["piece_bytes_of_weights"], // of 32 outputs
-        MostFragments = KernelSource.Family["most_fragments_of_warp"];
+    private static readonly int PieceBytes = KernelSource.Fused["piece_bytes_of_weights"], // of 32 outputs
+        MostFragments = KernelSource.Fused["most_fragments_of_warp"];
 
     private int Period => Height + Padding;
 
@@ -99,11 +99,11 @@ internal readonly record struct TileShape(
         return (shape with { WidthOfBlock = 32 }).WithRows(rows);
     }
 
-    /// <summary>Sums that a block leaves for the first layer's weights: FirstBlocks in native/kernels/family/first_layer.cuh.</summary>
+    /// <summary>Sums that a block leaves for the first layer's weights: FirstBlocks in native/kernels/fused/first_sums.cuh.</summary>
     public static int FirstSums(int side)
     {
-        int ofTaps = KernelSource.Family["first_sum_blocks"], ofMoments = KernelSource.Family["first_moment_blocks"];
-        return (side == 3 ? ofTaps : 2 * ofTaps + ofMoments) * KernelSource.Family["first_block_bytes"] / sizeof(float);
+        int ofTaps = KernelSource.Fused["first_sum_blocks"], ofMoments = KernelSource.Fused["first_moment_blocks"];
+        return (side == 3 ? ofTaps : 2 * ofTaps + ofMoments) * KernelSource.Fused["first_block_bytes"] / sizeof(float);
     }
 
     /// <summary>So many samples in tiles of output.</summary>
@@ -115,11 +115,11 @@ internal readonly record struct TileShape(
     /// <summary>Bytes of planes of a block that makes gradients of weights.</summary>
     public int WeightBytes(int elementBytes) => Plane * ChannelsOfWeights(Outs) * elementBytes;
 
-    /// <summary>Bytes of the first layer's input in shared memory: WindowTile in native/kernels/family/first_layer.cuh.</summary>
+    /// <summary>Bytes of the first layer's input in shared memory: WindowTile in native/kernels/fused/first_layer.cuh.</summary>
     public int InputBytes(int elementBytes) => (Slots + Side) * (Pitch + (Pitch % 2)) * elementBytes;
 
     /// <summary>
-    /// Bytes of the first layer's weights as factors of its activation: FirstActivation in native/kernels/family/first_activation.cuh.
+    /// Bytes of the first layer's weights as factors of its activation: FirstActivation in native/kernels/fused/first_activation.cuh.
     /// </summary>
     public int FactorBytes(int elementBytes)
     {
@@ -250,45 +250,4 @@ internal readonly record struct TileRoom(int Multiprocessors, int SharedMemory)
     /// Ampere has less than 100. A block may have 99. The driver takes one KiB of each, and kernels declare up to two.
     /// </summary>
     public int OfBlock(int blocks) => Math.Min(Math.Max(SharedMemory / blocks, 50 << 10), 100 << 10) - (3 << 10);
-}
-
-/// <summary>
-/// In which order the weights of a convolution lie for these kernels: (groups of 32 rows, chunks of 64 bytes of columns, columns of the
-/// window, 2 steps, rows of the window, 4 tiles, 2 halves of a step, 8 rows, 16 bytes of columns), zero where there are no rows and columns
-/// (native/kernels/family/convolution.cuh).
-/// </summary>
-/// <param name="Rows">Channels that the convolution gives.</param>
-/// <param name="Taps">Of its window.</param>
-/// <param name="Columns">Channels that it reads.</param>
-/// <param name="ElementBytes">Bytes of an element.</param>
-internal readonly record struct StageOrder(int Rows, int Taps, int Columns, int ElementBytes) : IWeightOrder
-{
-    private const int GroupRows = 32;
-
-    /// <summary>Of one column, the first layer's: taps take the place of columns.</summary>
-    private StageOrder Windows => this with { Taps = 1, Columns = Taps };
-
-    private int OfUnit => 16 / ElementBytes;
-
-    private int OfChunk => 64 / ElementBytes;
-
-    private int Chunks => (Columns + OfChunk - 1) / OfChunk;
-
-    private int Side => (int)Math.Sqrt(Taps);
-
-    public int Size => Columns == 1 ? Windows.Size : (Rows + GroupRows - 1) / GroupRows * Chunks * Taps * GroupRows * OfChunk;
-
-    public int Place(int row, int tap, int column)
-    {
-        if (Columns == 1)
-        {
-            return Windows.Place(row, 0, tap);
-        }
-
-        // Row 8 i + 2 j + k of 32 is number 2 i + k of tile j.
-        int group = row / GroupRows, tile = row % 8 / 2, number = row % GroupRows / 8 * 2 + row % 2;
-        int chunk = column / OfChunk, step = column % OfChunk / (2 * OfUnit), half = column / OfUnit % 2, element = column % OfUnit;
-        int piece = (((((group * Chunks + chunk) * Side) + (tap % Side)) * 2) + step) * Side + (tap / Side);
-        return ((((piece * 4) + tile) * 2 + half) * 8 + number) * OfUnit + element;
-    }
 }

@@ -27,7 +27,7 @@ internal sealed class LayeredNetwork : CudaNetwork
     /// </summary>
     public LayeredNetwork(
         CudaSession session, DeviceArena arena, NetworkSpec network, int batch, IReadOnlyList<OptimizerBuffer>? kept)
-        : base(session, arena, network, batch, kept, order: null)
+        : base(session, arena, network, batch, kept, inStages: false)
     {
         bool training = kept is not null;
         (_session, Trains) = (session, training);

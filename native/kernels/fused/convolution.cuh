@@ -9,7 +9,7 @@ constexpr int units_of_chunk = 4; // a chunk of channels is 64 bytes
 
 template <class Mode> constexpr int chunk_channels = units_of_chunk * Mode::of_unit;
 
-// Weights lie as StageOrder says, in TileShape.cs: (32 outputs at a time, chunks of input channels, columns of the window, 2 steps, its
+// Weights lie as StageOrder says, in C#: (32 outputs at a time, chunks of input channels, columns of the window, 2 steps, its
 // rows, 4 tiles of eight outputs, 2 halves of a step, 8 outputs, 16 bytes of input channels). Output 8 i + 2 j + k of 32 is number 2 i + k
 // of tile j: so a lane's sums are those of eight neighbours. One step (32 bytes of channels) of one tap is a piece; one step of a column of
 // the window is a stage.

@@ -11,7 +11,7 @@ namespace CudnnDigits.Cuda.Fused;
 /// A network by kernels of our own, most of which span several layers, in every precision. It needs no library but the driver, and a GPU
 /// of compute capability 8.0 or newer. Channels and features are multiples of eight.
 /// </summary>
-internal sealed class TileNetwork : CudaNetwork
+internal sealed class FusedNetwork : CudaNetwork
 {
     /// <summary>Rows of so many images, zeros between them included, are divided exactly: Divisor in tall.cuh.</summary>
     public const int MostSamples = 1 << 17;
@@ -21,21 +21,20 @@ internal sealed class TileNetwork : CudaNetwork
     private readonly DenseChain _dense;
 
     /// <summary>Reserves everything in the arena; nothing is kept for prediction.</summary>
-    public TileNetwork(CudaSession session, DeviceArena arena, NetworkSpec network, int batch, IReadOnlyList<OptimizerBuffer>? kept)
-        : base(session, arena, network, batch, kept,
-            (rows, taps, columns) => new StageOrder(rows, taps, columns, (int)session.ActivationType))
+    public FusedNetwork(CudaSession session, DeviceArena arena, NetworkSpec network, int batch, IReadOnlyList<OptimizerBuffer>? kept)
+        : base(session, arena, network, batch, kept, inStages: true)
     {
         if (batch > MostSamples)
         {
             throw new InputException($"the fused kernels take batches of up to {MostSamples} digits, not {batch}; choose a smaller batch");
         }
 
-        _ = session.FamilyKernels.Of("product" + session.KernelSuffix); // all have it: a driver that cannot compile it says so now
+        _ = session.FusedKernels.Of("product" + session.KernelSuffix); // all have it: a driver that cannot compile it says so now
         bool training = kept is not null;
         DeviceType type = session.ActivationType;
         _session = session;
-        Buffers = new TileBuffers(arena, Plan, session.Multiprocessors, training);
-        Layers = [.. Plan.Convs.Select((plan, i) => new TileLayer(
+        Buffers = new FusedBuffers(arena, Plan, session.Multiprocessors, training);
+        Layers = [.. Plan.Convs.Select((plan, i) => new FusedLayer(
             arena, Parameters, plan, isLast: i == Plan.Convs.Count - 1, type, batch, training))];
         Features = Layers.Length > 0 ? arena.Reserve((long)batch * Plan.Features.Size, type) : Input;
         _dFeatures = arena.Reserve(training && Layers.Length > 0 ? Features.Count : 0, type);
@@ -46,10 +45,10 @@ internal sealed class TileNetwork : CudaNetwork
         _sums = arena.Reserve(training ? Activation.MostSums * widest : 0, DeviceType.F32);
     }
 
-    public TileBuffers Buffers { get; }
+    public FusedBuffers Buffers { get; }
 
     /// <summary>The convolutions, each with all that follows it.</summary>
-    public TileLayer[] Layers { get; }
+    public FusedLayer[] Layers { get; }
 
     /// <summary>What the first dense layer reads: the last convolution's layer after ReLU and dropout, or the input.</summary>
     public DeviceTensor Features { get; }
@@ -73,10 +72,10 @@ internal sealed class TileNetwork : CudaNetwork
     public override ILayers MakeLayers(CudaHandles handles, int batch, ulong seed, long workspaceLimit) =>
         new Steps(_session, this, batch, seed);
 
-    private sealed class Steps(CudaSession session, TileNetwork net, int n, ulong seed) : ILayers
+    private sealed class Steps(CudaSession session, FusedNetwork net, int n, ulong seed) : ILayers
     {
         private readonly GatherAugment _gather = new(session, n);
-        private readonly TileConvolutions _convs = new(session, net, n, seed);
+        private readonly FusedConvolutions _convs = new(session, net, n, seed);
         private readonly DenseLayers _denses = new(
             session, net._dense, net._sums, n, seed,
             (layer, isLast) => new Products(session, n, layer.InFeatures, layer.OutFeatures, inParts: isLast));

@@ -1,5 +1,5 @@
 // The gradient of the first layer's weights from the sums that were made with its du.
-#include "first_layer.cuh"
+#include "first_sums.cuh"
 
 struct FirstWeights {
     const float *sums; // of all blocks

@@ -3,7 +3,7 @@
 // batch's statistics; or in predictions, its activation alone.
 #include "first_activation.cuh"
 
-struct TileForward {
+struct ConvForward {
     Batch batch;
     Convolution shape;
     PreviousLayer before;
@@ -18,7 +18,7 @@ struct TileForward {
 };
 
 template <class Mode, int Groups> struct ForwardInput {
-    const TileForward &p;
+    const ConvForward &p;
     unsigned char *behind;
 
     DEVICE_INLINE bool has_windows() const { return Groups == 1 && p.first.x; }
@@ -55,7 +55,7 @@ template <class Mode, int Groups> struct ForwardOutput {
 
     static constexpr int units = 8 / Mode::of_unit; // of eight channels
 
-    const TileForward &p;
+    const ConvForward &p;
     WarpSums<Groups> sums;
 
     DEVICE_INLINE void clear() const {}
@@ -123,7 +123,7 @@ template <class Mode, int Groups> struct ForwardOutput {
     }
 };
 
-template <class Mode, int Groups> DEVICE_INLINE void conv_forward(const TileForward &p) {
+template <class Mode, int Groups> DEVICE_INLINE void conv_forward(const ConvForward &p) {
     const Convolution &c = p.shape;
     unsigned char *behind = dynamic_shared_memory + units_of_chunk * c.plane_bytes() + c.ring * c.side * piece_bytes;
     ForwardInput<Mode, Groups> input{p, behind};
@@ -132,4 +132,4 @@ template <class Mode, int Groups> DEVICE_INLINE void conv_forward(const TileForw
     convolve<Mode, Groups>(p.batch, p.shape, p.w, input, output);
 }
 
-CONVOLUTIONS(conv_forward, TileForward)
+CONVOLUTIONS(conv_forward, ConvForward)

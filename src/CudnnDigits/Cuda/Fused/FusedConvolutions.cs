@@ -5,19 +5,19 @@ using CudnnDigits.Model;
 namespace CudnnDigits.Cuda.Fused;
 
 /// <summary>
-/// The convolutions of a step by our own kernels (native/kernels/family), on tensor cores: what lies between two convolutions is computed
+/// The convolutions of a step by our own kernels (native/kernels/fused), on tensor cores: what lies between two convolutions is computed
 /// by the kernel that reads it, and only their outputs go through device memory.
 /// </summary>
-internal sealed class TileConvolutions
+internal sealed class FusedConvolutions
 {
     private readonly CudaSession _session;
-    private readonly TileNetwork _net;
+    private readonly FusedNetwork _net;
     private readonly Layer[] _layers;
     private readonly Features[] _ends; // of each layer
     private readonly ulong _seed;
     private readonly int _n, _multiprocessors, _elementBytes;
 
-    public TileConvolutions(CudaSession session, TileNetwork net, int n, ulong seed)
+    public FusedConvolutions(CudaSession session, FusedNetwork net, int n, ulong seed)
     {
         (_session, _net, _n, _seed) = (session, net, n, seed);
         (_multiprocessors, _elementBytes) = (session.Multiprocessors, (int)session.ActivationType);
@@ -25,7 +25,7 @@ internal sealed class TileConvolutions
         _layers = [.. net.Layers.Select((layer, i) => Plan(layer, i == 1 && !net.Layers[0].HasDu ? net.Layers[0].Plan : null))];
         _ends = [.. net.Layers.Select(layer => new Features(session, layer.Pooled, n))];
 
-        Layer Plan(TileLayer layer, ConvPlan? first) => new(
+        Layer Plan(FusedLayer layer, ConvPlan? first) => new(
             layer, TileShape.Forward(layer.Plan, n, room, _elementBytes),
             first is null ? null : TileShape.Second(layer.Plan, first, n, room, _elementBytes),
             TileShape.BackwardData(layer.Plan, first, n, room, _elementBytes),
@@ -38,7 +38,7 @@ internal sealed class TileConvolutions
     /// <summary>Each layer's coefficients from its running statistics.</summary>
     public void PreparePrediction()
     {
-        foreach (TileLayer layer in _net.Layers.Where(layer => layer.HasNorm))
+        foreach (FusedLayer layer in _net.Layers.Where(layer => layer.HasNorm))
         {
             Features.UseRunningStatistics(_session, layer.Gradients(_net.Buffers, _n));
         }
@@ -49,7 +49,7 @@ internal sealed class TileConvolutions
     {
         for (int i = 0; i < _layers.Length; i++)
         {
-            TileLayer layer = _layers[i].Of;
+            FusedLayer layer = _layers[i].Of;
             if (IsMadeAbove(layer, training))
             {
                 continue;
@@ -61,7 +61,7 @@ internal sealed class TileConvolutions
             int bytes = shape.SharedBytes + windows.InputBytes(_elementBytes) + (makesFirst ? windows.FactorBytes(_elementBytes) : 0);
             Batch batch = shape.Tiled(_n);
             DeviceTensor y = isLast && !training ? _net.Features : layer.Y, pooled = isLast && !training ? _net.Features : layer.Marked;
-            Launch($"conv_forward_{shape.WidthOfBlock}", Grid(shape, batch), bytes, new TileForward(
+            Launch($"conv_forward_{shape.WidthOfBlock}", Grid(shape, batch), bytes, new ConvForward(
                 batch, shape, i > 0 ? Before(_layers[i - 1].Of, training) : default, layer.W.Address,
                 training || !layer.IsPooled ? Of(y) : 0, layer.IsPooled ? Of(pooled) : 0, training ? layer.Gamma : 0,
                 training ? default : layer.Affine, training ? layer.Statistics(_net.Buffers, _n) : default, Input(windows),
@@ -88,7 +88,7 @@ internal sealed class TileConvolutions
 
         for (int i = _layers.Length - 1; i >= 0; i--)
         {
-            TileLayer layer = _layers[i].Of;
+            FusedLayer layer = _layers[i].Of;
             using (_session.OpenBranch())
             {
                 if (layer.HasDu)
@@ -103,10 +103,10 @@ internal sealed class TileConvolutions
 
             if (i > 0)
             {
-                (TileLayer below, TileShape shape) = (_layers[i - 1].Of, _layers[i].BackwardData);
+                (FusedLayer below, TileShape shape) = (_layers[i - 1].Of, _layers[i].BackwardData);
                 int bytes = shape.SharedBytes + (below.HasDu ? 0 : First.FirstBytes(_elementBytes));
                 Batch batch = shape.Tiled(_n);
-                Launch($"conv_backward_data_{shape.WidthOfBlock}", Grid(shape, batch), bytes, new TileBackwardData(
+                Launch($"conv_backward_data_{shape.WidthOfBlock}", Grid(shape, batch), bytes, new ConvBackwardData(
                     batch, shape, layer.Gradient, layer.Turned.Address, Of(below.Marked), below.Affine,
                     below.Dropout(_seed, training: true).KeepScale, below.HasDu ? Of(below.Du) : 0, below.Gradients(_net.Buffers, _n),
                     below.HasDu ? default : new FirstGradient(Input(First), _net.Buffers.FirstPartial.Address, below.HasNorm ? 1u : 0)));
@@ -116,24 +116,24 @@ internal sealed class TileConvolutions
 
     private void BackwardWeights(int i)
     {
-        (TileLayer layer, TileShape shape) = (_layers[i].Of, _layers[i].BackwardWeights);
+        (FusedLayer layer, TileShape shape) = (_layers[i].Of, _layers[i].BackwardWeights);
         int groups = (shape.Outs + 63) / 64 * ((shape.Channels + 31) / 32) * ((shape.Side * shape.Side + 8) / 9);
         Batch batch = shape.TallTiled(_n);
         (int X, int Y) grid = WeightGrid(shape, batch, groups);
         TileShape windows = i == 0 ? TileShape.First(layer.Plan, shape.Rows) : default;
-        Launch("conv_backward_weights", grid, shape.WeightBytes(_elementBytes) + windows.InputBytes(_elementBytes), new TileBackwardWeights(
+        Launch("conv_backward_weights", grid, shape.WeightBytes(_elementBytes) + windows.InputBytes(_elementBytes), new ConvBackwardWeights(
             batch, shape, layer.Gradient, i > 0 ? Before(_layers[i - 1].Of, training: true) : default, _net.Buffers.PartialWeights.Address,
             Input(windows)), overlapped: false);
         ColumnSums.AddUp(_session, _net.Buffers.PartialWeights, grid.X, (int)layer.DW.Count, layer.DW);
     }
 
     /// <summary>The gradient of the first layer's weights, from sums that were made with its du.</summary>
-    private void BackwardFirst(TileLayer layer)
+    private void BackwardFirst(FusedLayer layer)
     {
-        (TileBuffers buffers, TileShape first, TileShape above) = (_net.Buffers, First, _layers[1].BackwardData);
+        (FusedBuffers buffers, TileShape first, TileShape above) = (_net.Buffers, First, _layers[1].BackwardData);
         int blocks = Grid(above, above.Tiled(_n)).X, sums = TileShape.FirstSums(first.Side) * first.Groups;
         ColumnSums.AddUp(_session, buffers.FirstPartial, blocks, sums, buffers.FirstSums);
-        _session.LaunchFamily("first_weights", ((int)layer.DW.Count / 256 + 1, 1), 0, new FirstWeights(
+        _session.LaunchFused("first_weights", ((int)layer.DW.Count / 256 + 1, 1), 0, new FirstWeights(
             buffers.FirstSums.Address, layer.MasterW.Address, layer.Affine, layer.DW.Address, first.Outs, first.Side * first.Side),
             overlapped: false);
     }
@@ -144,12 +144,12 @@ internal sealed class TileConvolutions
     /// <summary>
     /// Whether a prediction never stores a layer: the first one, where the convolution above can make its activation from the input.
     /// </summary>
-    private static bool IsMadeAbove(TileLayer layer, bool training) => !training && !layer.HasDu;
+    private static bool IsMadeAbove(FusedLayer layer, bool training) => !training && !layer.HasDu;
 
     private FirstInput Input(TileShape windows) => windows == default ? default : new(windows, _net.Input.Address);
 
     /// <summary>How the next convolution finds a layer.</summary>
-    private PreviousLayer Before(TileLayer layer, bool training)
+    private PreviousLayer Before(FusedLayer layer, bool training)
     {
         Dropout dropout = layer.Dropout(_seed, training);
         bool isMade = IsMadeAbove(layer, training);
@@ -174,5 +174,5 @@ internal sealed class TileConvolutions
     private nint Of(DeviceTensor images) => images.Holding(images.Count / _net.Batch * _n, _session.ActivationType);
 
     // Second: in predictions, of the one that makes the first layer's activation.
-    private sealed record Layer(TileLayer Of, TileShape Forward, TileShape? Second, TileShape BackwardData, TileShape BackwardWeights);
+    private sealed record Layer(FusedLayer Of, TileShape Forward, TileShape? Second, TileShape BackwardData, TileShape BackwardWeights);
 }

@@ -3,7 +3,7 @@
 // where dY is zero between images and rows. A block has 64 outputs, 32 channels and nine taps, a warp eight of these channels.
 #include "first_layer.cuh"
 
-struct TileBackwardWeights {
+struct ConvBackwardWeights {
     Batch batch;
     Convolution shape; // the forward one; rows, slots: of dY's tall image, and of the input's
     GradientLayer layer;
@@ -200,7 +200,7 @@ template <class Mode> struct WeightGradient {
     }
 };
 
-template <class Mode> DEVICE_INLINE void conv_backward_weights(const TileBackwardWeights &p) {
+template <class Mode> DEVICE_INLINE void conv_backward_weights(const ConvBackwardWeights &p) {
     using Gradient = WeightGradient<Mode>;
     const Convolution &c = p.shape;
     const int channel_groups = (c.channels + channels_of_block - 1) / channels_of_block,
@@ -253,4 +253,4 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const TileBackwar
     gradient.store(c, partial, c.outs - first_out, taps - first_tap, c.channels - first_channel);
 }
 
-KERNELS_OF_MODES(conv_backward_weights, TileBackwardWeights, conv_threads, 2)
+KERNELS_OF_MODES(conv_backward_weights, ConvBackwardWeights, conv_threads, 2)

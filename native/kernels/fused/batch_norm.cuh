@@ -29,7 +29,7 @@ struct Affine {
     template <int Count> DEVICE_INLINE Values<Count> shifts(int channel) const { return load_values<Count>(shift + channel); }
 };
 
-// Rows of a layer's coefficients, f32, one of `channels` each. TileTensors.cs has them in the same order.
+// Rows of a layer's coefficients, f32, one of `channels` each. FusedTensors.cs has them in the same order.
 enum Coefficient { scale, shift, from_y, constant, mean, inverse_deviation, coefficient_count };
 PUBLISH(rows_of_coefficients, coefficient_count)
 

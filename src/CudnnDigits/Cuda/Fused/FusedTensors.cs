@@ -10,14 +10,14 @@ namespace CudnnDigits.Cuda.Fused;
 /// before batch norm or bias; Marked: y at the maximum of each 2×2 window, or a mark where dropout took it, where there is such; Du: the
 /// gradient after batch norm, before ReLU.
 /// </summary>
-internal sealed class TileLayer
+internal sealed class FusedLayer
 {
     private readonly DeviceTensor _coefficients, _bias;
     private readonly BatchNormTensors? _norm;
     private readonly DeviceTensor _dBias;
 
     /// <summary>Reserves the tensors for so many samples.</summary>
-    public TileLayer(
+    public FusedLayer(
         DeviceArena arena, DeviceParameters parameters, ConvPlan plan, bool isLast, DeviceType type, long batch, bool training)
     {
         Plan = plan;
@@ -43,8 +43,8 @@ internal sealed class TileLayer
         }
     }
 
-    /// <summary>Rows of coefficients, in the order of Coefficient in native/kernels/family/batch_norm.cuh.</summary>
-    private static readonly int Coefficients = KernelSource.Family["rows_of_coefficients"];
+    /// <summary>Rows of coefficients, in the order of Coefficient in native/kernels/fused/batch_norm.cuh.</summary>
+    private static readonly int Coefficients = KernelSource.Fused["rows_of_coefficients"];
 
     public ConvPlan Plan { get; }
 
@@ -100,10 +100,10 @@ internal sealed class TileLayer
         new(Y.Address, Du.Address, Affine, IsPooled ? 1u : 0, TileShape.Factor((Output.H + 1) / 2));
 
     /// <summary>The end of the kernel that makes y; a layer with a bias needs no sums of it.</summary>
-    public ChannelNorm Statistics(TileBuffers buffers, int n) => HasNorm ? Gradients(buffers, n) : default;
+    public ChannelNorm Statistics(FusedBuffers buffers, int n) => HasNorm ? Gradients(buffers, n) : default;
 
     /// <summary>The end of the kernel that makes du.</summary>
-    public ChannelNorm Gradients(TileBuffers buffers, int n)
+    public ChannelNorm Gradients(FusedBuffers buffers, int n)
     {
         nint partial = buffers.Partial.Address, arrived = buffers.Arrived.Address;
         double values = (double)n * Output.H * Output.W;
@@ -120,9 +120,9 @@ internal sealed class TileLayer
 }
 
 /// <summary>What all layers use in turn.</summary>
-internal sealed class TileBuffers
+internal sealed class FusedBuffers
 {
-    public TileBuffers(DeviceArena arena, BlockPlan plan, int multiprocessors, bool training)
+    public FusedBuffers(DeviceArena arena, BlockPlan plan, int multiprocessors, bool training)
     {
         int channels = plan.Convs.Select(block => block.Conv.OutChannels).DefaultIfEmpty().Max();
         Arrived = arena.Reserve((channels + 31) / 32, DeviceType.F32);

@@ -1,9 +1,9 @@
 // Gradients of data. dY is made from y and the gradient of u on the way into shared memory and convolved with the weights turned round;
 // what comes out goes back through dropout and ReLU of the layer below, and leaves as that layer's gradient of u, with the sums for its
 // parameters. Where the layer below is the first, the sums for its weights' gradient are made as well, and du need not be stored.
-#include "first_layer.cuh"
+#include "first_sums.cuh"
 
-struct TileBackwardData {
+struct ConvBackwardData {
     Batch batch;
     Convolution shape;
     GradientLayer layer;
@@ -19,7 +19,7 @@ struct TileBackwardData {
 template <class Mode, int Groups> struct MaskedOutput {
     using Element = typename Mode::Element;
 
-    const TileBackwardData &p;
+    const ConvBackwardData &p;
     FirstSums<Mode> first;
     WarpSums<Groups> sums;
 
@@ -108,7 +108,7 @@ template <class Mode, int Groups> struct MaskedOutput {
 
 static_assert(units_of_chunk == conv_warps, "each warp has a plane of scratch");
 
-template <class Mode, int Groups> DEVICE_INLINE void conv_backward_data(const TileBackwardData &p) {
+template <class Mode, int Groups> DEVICE_INLINE void conv_backward_data(const ConvBackwardData &p) {
     GradientInput<Mode> input{p.layer};
     const unsigned plane = p.shape.plane_bytes();
     MaskedOutput<Mode, Groups> output{
@@ -118,4 +118,4 @@ template <class Mode, int Groups> DEVICE_INLINE void conv_backward_data(const Ti
     convolve<Mode, Groups>(p.batch, p.shape, p.turned, input, output);
 }
 
-CONVOLUTIONS(conv_backward_data, TileBackwardData)
+CONVOLUTIONS(conv_backward_data, ConvBackwardData)

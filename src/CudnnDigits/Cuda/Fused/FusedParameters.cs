@@ -1,6 +1,6 @@
 namespace CudnnDigits.Cuda.Fused;
 
-// The parameters of the kernels in native/kernels/family, with the fields of the kernels' own structs. Addresses are nint.
+// The parameters of the kernels in native/kernels/fused, with the fields of the kernels' own structs. Addresses are nint.
 
 /// <summary>What of a launch is not the layer's; in tall.cuh.</summary>
 internal readonly record struct Batch(int Samples, int Tiles)
@@ -16,21 +16,21 @@ internal readonly record struct PreviousLayer(nint Y, Affine Affine, float KeepS
 internal readonly record struct GradientLayer(
     nint Y, nint Du, Affine Affine, uint Pools, uint PairsFactor);
 
-internal readonly record struct TileForward(
+internal readonly record struct ConvForward(
     Batch Batch, TileShape Shape, PreviousLayer Before, nint W, nint Y, nint Pooled, nint Gamma, Affine Activation, ChannelNorm Norm,
     FirstInput First, nint FirstW);
 
-internal readonly record struct TileBackwardData(
+internal readonly record struct ConvBackwardData(
     Batch Batch, TileShape Shape, GradientLayer Layer, nint Turned, nint Below, Affine AffineBelow, float KeepScale, nint DuBelow,
     ChannelNorm NormBelow, FirstGradient First);
 
-internal readonly record struct TileBackwardWeights(
+internal readonly record struct ConvBackwardWeights(
     Batch Batch, TileShape Shape, GradientLayer Layer, PreviousLayer Before, nint Partial, FirstInput First);
 
 /// <summary>What windows of the first layer see, or none; in first_layer.cuh.</summary>
 internal readonly record struct FirstInput(TileShape Shape, nint X);
 
-/// <summary>Sums for the gradient of the first layer's weights; in first_layer.cuh.</summary>
+/// <summary>Sums for the gradient of the first layer's weights; in first_sums.cuh.</summary>
 internal readonly record struct FirstGradient(FirstInput Input, nint Partial, uint HasMoments);
 
 internal readonly record struct FirstWeights(nint Sums, nint W, Affine Affine, nint Dw, int Outs, int Taps);
