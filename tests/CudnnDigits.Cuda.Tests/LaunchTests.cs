@@ -65,7 +65,7 @@ public class LaunchTests
         caller.Synchronize(); // it would say that a kernel has failed
     }
 
-    /// <summary>The figures that docs/performance.md and docs/many-machines.md reckon with.</summary>
+    /// <summary>Of a training step and of a prediction; docs/many-machines.md reckons with the first.</summary>
     [Theory]
     [InlineData("improved", nameof(CudaKernels.Layered), 39, 17)]
     [InlineData("improved", nameof(CudaKernels.Fused), 26, 6)]
