@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json.Nodes;
+using CudnnDigits.Cuda.Interop;
 using CudnnDigits.Model;
 
 namespace CudnnDigits.GpuCheck;
@@ -13,18 +14,19 @@ internal static class Benchmark
     /// <summary>What is left for the check after this one.</summary>
     private static readonly TimeSpan ForKernels = TimeSpan.FromSeconds(55);
 
-    /// <summary>What is taken where nothing is said.</summary>
-    private const string Auto = "auto";
+    /// <summary>What is taken where nothing is said; and the same as an RTX 30 would run it, with its code and 99 KiB a block.</summary>
+    private const string Auto = "auto", Older = "as_8.6";
 
     /// <summary>Our ways to run a step, as columns of the report.</summary>
     private static readonly (string Name, string[] Options)[] Ways =
     [
-        (Auto, []), ("layered", ["--kernels", "layered"]), ("eager", ["--no-cuda-graph"]),
+        (Auto, []), (Older, []), ("layered", ["--kernels", "layered"]), ("eager", ["--no-cuda-graph"]),
         ("deterministic", ["--kernels", "layered", "--deterministic"]),
     ];
 
     /// <summary>What tells most, measured before the peers; and the rest after them, as long as there is time.</summary>
-    private static readonly (string Precision, string Way)[] Before = [("bf16", Auto), ("tf32", Auto), ("fp32", Auto)],
+    private static readonly (string Precision, string Way)[] Before =
+            [("bf16", Auto), ("bf16", Older), ("tf32", Auto), ("fp32", Auto)],
         After = [("bf16", "layered"), ("tf32", "layered"), ("fp32", "layered"), ("bf16", "eager"), ("fp32", "deterministic")];
 
     /// <summary>The better first: the peer of each is the fastest in it or in one before it.</summary>
@@ -36,7 +38,7 @@ internal static class Benchmark
     /// <summary>Columns of the report after network, batch and precision, for training or inference.</summary>
     public static string[] Columns(string what) =>
         [what, .. Ways[1..].Select(way => $"{what}_{way.Name}"), .. Peers.Names.Select(peer => $"{what}_{peer}"), $"{what}_best_peer",
-            $"{what}_ratio"];
+            $"{what}_ratio", $"{what}_{Older}_ratio"];
 
     /// <summary>About how many seconds what is not measured yet takes.</summary>
     public static double Estimate(Workplace place)
@@ -120,6 +122,7 @@ internal static class Benchmark
             JsonObject? best = comparable.Where(line => line[field] is not null).MaxBy(line => (double)line[field]!);
             row[$"{what}_best_peer"] = best is null ? null : $"{best["peer"]} {best["precision"]} {best["mode"]}";
             row[$"{what}_ratio"] = Of(Auto, field) / (double?)best?[field];
+            row[$"{what}_{Older}_ratio"] = Of(Older, field) / (double?)best?[field];
         }
 
         row["step_mebibytes"] = Of(Auto, "device_memory_bytes") is { } bytes ? Math.Round(bytes / (1 << 20)) : null;
@@ -154,7 +157,8 @@ internal static class Benchmark
                     "bench", "--device", "cuda", "--model", model, "--batch-size", $"{batch}", "--precision", precision,
                     "--steps", $"{(place.Quick ? 1 : Math.Max(8, images / batch))}", "--augment", "standard", "--json",
                     .. Ways.First(one => one.Name == way).Options,
-                ]);
+                ],
+                (CudaGpu.CapabilityVariable, way == Older ? "8.6" : ""));
             JsonObject line = result.ExitCode == 0 ? JsonNode.Parse(result.Text)!.AsObject()
                 : new JsonObject { ["error"] = $"{model}, batch {batch}, {precision}, {way}: {result.LastWord}" };
             (line["mode"], line["model"], line["batch_size"], line["precision"]) = (way, model, batch, precision);

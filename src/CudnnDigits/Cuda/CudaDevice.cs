@@ -126,7 +126,7 @@ internal static unsafe class CudaDevice
             NativeLibraries.LoadMath();
             (blas, dnn) = (BlasVersion(), DnnVersion());
         }
-        catch (Exception e) when (e is CudaUnavailableException or CudaException)
+        catch (Exception e) when (e is CudaUnavailableException or CudaException or InputException)
         {
             why = e.Message;
         }

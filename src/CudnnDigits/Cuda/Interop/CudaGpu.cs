@@ -6,6 +6,9 @@ namespace CudnnDigits.Cuda.Interop;
 /// <summary>A GPU as its driver describes it; <paramref name="Ordinal"/> is N in "cuda:N".</summary>
 internal sealed record CudaGpu(int Ordinal, string Name, Version ComputeCapability, int Multiprocessors, long MemoryBytes)
 {
+    /// <summary>The environment variable that names an older GPU, whose code and shared memory are then all that is used.</summary>
+    public const string CapabilityVariable = "CUDNN_DIGITS_COMPUTE_CAPABILITY";
+
     /// <summary>Bytes of a multiprocessor.</summary>
     public int SharedMemory { get; init; }
 
@@ -22,8 +25,35 @@ internal sealed record CudaGpu(int Ordinal, string Name, Version ComputeCapabili
         return new CudaGpu(ordinal, Marshal.PtrToStringUTF8((nint)name)!, capability, multiprocessors, (long)bytes)
         {
             SharedMemory = Attribute(ordinal, AttributeSharedMemoryPerMultiprocessor, least: 1),
-        };
+        }.AsOlder(Environment.GetEnvironmentVariable(CapabilityVariable));
     }
+
+    /// <summary>The same GPU as far as one of an older compute capability would be used; itself where none is named.</summary>
+    public CudaGpu AsOlder(string? named)
+    {
+        if (string.IsNullOrEmpty(named))
+        {
+            return this;
+        }
+
+        Version? capability = Version.TryParse(named, out Version? parsed) ? parsed : null;
+        return capability >= Oldest && capability <= ComputeCapability
+            ? this with { ComputeCapability = capability, SharedMemory = Math.Min(SharedMemory, SharedMemoryOf(capability)) }
+            : throw new InputException($"{CapabilityVariable} is {named}, expected {Oldest} to {ComputeCapability}, that of GPU {Ordinal}");
+    }
+
+    private static Version Oldest => new(7, 5);
+
+    /// <summary>
+    /// Bytes of a multiprocessor. Source: CUDA C++ Programming Guide, technical specifications per compute capability.
+    /// </summary>
+    private static int SharedMemoryOf(Version capability) => 1024 * ((capability.Major, capability.Minor) switch
+    {
+        (7, _) => 64,
+        (8, 0 or 7) => 164,
+        (8, _) or (12, _) => 100,
+        _ => 228,
+    });
 
     private static int Attribute(int ordinal, int attribute, int least = 0)
     {
