@@ -25,6 +25,7 @@ public class TileShapeTests
         .. DigitNetworks.All,
         Of("deep", (64, 3, 1, false), (64, 3, 1, true), (128, 3, 1, false), (128, 3, 1, true), (256, 3, 1, false), (256, 3, 1, true)),
         Of("five", (64, 5, 4, false), (32, 5, 2, true)),
+        Of("most", (128, 5, 2, false), (256, 5, 2, true)),
         Of("odd", (8, 5, 0, false), (24, 3, 0, true), (40, 5, 0, false), (72, 3, 2, true), (16, 5, 2, false), (32, 3, 0, false)),
         Of("one-pixel", (8, 5, 0, true), (8, 5, 0, true), (8, 3, 0, true), (16, 3, 1, false)),
     ];
@@ -71,6 +72,17 @@ public class TileShapeTests
                 Assert.Equal((shape.Rows, shape.Tiled(batch)), (gradient.Rows, gradient.Tiled(batch)));
                 Assert.Equal(all, gradient.FirstBytes(elementBytes));
                 Assert.InRange(shape.SharedBytes + all, 0, Most(3));
+
+                TileShape reading = TileShape.Second(plan, below, batch, Room(multiprocessors), elementBytes);
+                CheckRows(reading, batch);
+                Assert.Equal(32, reading.WidthOfBlock);
+
+                // Factors: steps of eight words of what windows see of their lines, for sixteen bytes of channels by 32 lanes.
+                int ofWord = 4 / elementBytes, words = side * ((side + ofWord - 1) / ofWord), ofChunk = 64 / elementBytes;
+                int factors = (below.Conv.OutChannels + ofChunk - 1) / ofChunk * ((words + 7) / 8) * ofWord * (4 / elementBytes) * 512;
+                Assert.Equal(factors, TileShape.First(below, reading.Slots).FactorBytes(elementBytes));
+                int readingInput = CheckInput(below, reading.Slots);
+                Assert.InRange(reading.SharedBytes + factors + readingInput, SumBytes, Most(3));
             }
 
             TileShape weights = TileShape.BackwardWeights(plan, Room(multiprocessors), elementBytes);

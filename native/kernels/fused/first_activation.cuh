@@ -81,7 +81,7 @@ template <class Mode> struct FirstActivation {
     }
 
   private:
-    // A line has two words in bfloat16, or three; in float32, three or five.
+    // A line has two words in bfloat16, or three; in float32, three or five. Of all words, the line is exact.
     DEVICE_INLINE int words_of_line() const { return of_word == 2 ? (layer.shape.side + 1) / 2 : layer.shape.side; }
     DEVICE_INLINE int line_of(int word) const { return word * (words_of_line() == 2 ? 32 : words_of_line() == 3 ? 22 : 13) >> 6; }
     DEVICE_INLINE int words() const { return layer.shape.side * words_of_line(); }

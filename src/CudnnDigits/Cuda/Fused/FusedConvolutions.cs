@@ -27,7 +27,7 @@ internal sealed class FusedConvolutions
 
         Layer Plan(FusedLayer layer, ConvPlan? first) => new(
             layer, TileShape.Forward(layer.Plan, n, room, _elementBytes),
-            first is null ? null : TileShape.Second(layer.Plan, first, n, room, _elementBytes),
+            first is not null && net.Layers[0].IsMadeAbove ? TileShape.Second(layer.Plan, first, n, room, _elementBytes) : null,
             TileShape.BackwardData(layer.Plan, first, n, room, _elementBytes),
             TileShape.BackwardWeights(layer.Plan, room, _elementBytes));
     }
@@ -50,7 +50,7 @@ internal sealed class FusedConvolutions
         for (int i = 0; i < _layers.Length; i++)
         {
             FusedLayer layer = _layers[i].Of;
-            if (IsMadeAbove(layer, training))
+            if (!training && layer.IsMadeAbove)
             {
                 continue;
             }
@@ -141,18 +141,13 @@ internal sealed class FusedConvolutions
     /// <summary>The first layer as the kernel sees it that makes its du and uses that up.</summary>
     private TileShape First => TileShape.First(_layers[0].Of.Plan, _layers[1].BackwardData.Rows, pairs: 1);
 
-    /// <summary>
-    /// Whether a prediction never stores a layer: the first one, where the convolution above can make its activation from the input.
-    /// </summary>
-    private static bool IsMadeAbove(FusedLayer layer, bool training) => !training && !layer.HasDu;
-
     private FirstInput Input(TileShape windows) => windows == default ? default : new(windows, _net.Input.Address);
 
     /// <summary>How the next convolution finds a layer.</summary>
     private PreviousLayer Before(FusedLayer layer, bool training)
     {
         Dropout dropout = layer.Dropout(_seed, training);
-        bool isMade = IsMadeAbove(layer, training);
+        bool isMade = !training && layer.IsMadeAbove;
         nint images = isMade ? 0 : Of(layer.IsChanged(training) ? layer.Marked : layer.Y);
         return new PreviousLayer(
             images, training || isMade ? layer.Affine : default, dropout.KeepScale, dropout.Threshold > 0 ? 1u : 0);

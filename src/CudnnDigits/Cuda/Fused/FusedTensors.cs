@@ -23,8 +23,9 @@ internal sealed class FusedLayer
         Plan = plan;
         HasDu = plan.Input.C > 1 || plan.Pool is not null || isLast;
         Output = plan.Conv.Infer(plan.Input);
+        IsMadeAbove = !HasDu && Output.C <= MostMadeAbove;
         Pooled = plan.Pool?.Infer(Output) ?? Output;
-        Y = arena.Reserve(training || (HasDu && !IsPooled && !isLast) ? batch * Output.Size : 0, type);
+        Y = arena.Reserve(training || (!IsMadeAbove && !IsPooled && !isLast) ? batch * Output.Size : 0, type);
         Marked = IsMarked ? arena.Reserve(training || (IsPooled && !isLast) ? batch * Pooled.Size : 0, type) : Y;
         Du = arena.Reserve(training && HasDu ? batch * Pooled.Size : 0, type);
         (W, MasterW) = (parameters.Operand(plan.Conv.WeightName), parameters.Master(plan.Conv.WeightName));
@@ -46,6 +47,9 @@ internal sealed class FusedLayer
     /// <summary>Rows of coefficients, in the order of Coefficient in native/kernels/fused/batch_norm.cuh.</summary>
     private static readonly int Coefficients = KernelSource.Fused["rows_of_coefficients"];
 
+    /// <summary>Channels whose weights fit beside a tile of the convolution above on every GPU: they take up to 16 KiB.</summary>
+    private const int MostMadeAbove = 128;
+
     public ConvPlan Plan { get; }
 
     /// <summary>What the convolution gives.</summary>
@@ -56,9 +60,11 @@ internal sealed class FusedLayer
 
     /// <summary>
     /// Whether du is stored. It is not where the kernel that makes it uses it up: for the weights of a first layer that is not pooled.
-    /// There, predictions do not store y either.
     /// </summary>
     public bool HasDu { get; }
+
+    /// <summary>Whether predictions never store y of such a layer, because the next convolution makes its activation itself.</summary>
+    public bool IsMadeAbove { get; }
 
     public bool IsMarked => IsPooled || Plan.Dropout is not null;
 
