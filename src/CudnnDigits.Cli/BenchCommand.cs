@@ -64,12 +64,13 @@ internal static class BenchCommand
         BenchResult bench = new(
             network.Name, backend.Device, threads, batch, Math.Round(rows.Length / train, 1), Math.Round(rows.Length / infer, 1),
             steps, profiled is null ? Repetitions : 1, backend.Precision, augmentation.IsEnabled ? "standard" : "none",
-            "resident uint8 digits", backend.CudaDetails?.MemoryBytes, backend.CudaDetails?.Algorithms);
-        string precision = bench.Precision.ToString().ToLowerInvariant();
+            "resident uint8 digits", backend.CudaDetails?.MemoryBytes, backend.CudaDetails?.Algorithms,
+            backend.CudaDetails?.Kernels);
+        string arithmetic = Figures.Arithmetic(bench.Precision, backend.CudaDetails);
         string repetitions = profiled is null ? $"median of {Repetitions} repetitions" : "one repetition";
         CliJson.Print(
             result, bench,
-            $"{bench.Model} on {bench.Device}, batch {batch}, {precision}, augmentation {bench.Augmentation}\n"
+            $"{bench.Model} on {bench.Device}, batch {batch}, {arithmetic}, augmentation {bench.Augmentation}\n"
                 + $"training   {bench.TrainImagesPerSecond,10:N0} images/s\ninference  {bench.InferImagesPerSecond,10:N0} images/s\n"
                 + (bench.DeviceMemoryBytes is { } bytes ? $"memory     {bytes >> 20,10:N0} MiB of the GPU's\n" : "")
                 + $"{repetitions} of {Figures.Count(steps, "step")} after a warm-up, on resident data",

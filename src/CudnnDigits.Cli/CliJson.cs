@@ -15,11 +15,11 @@ internal sealed record PredictResult(string Submission, int Digits, int[] Counts
 
 internal sealed record ExportResult(string Onnx, string Model, long Bytes);
 
-/// <summary>Result of <c>bench --json</c>. Device memory and the algorithms of the convolutions are null on the CPU.</summary>
+/// <summary>Result of <c>bench --json</c>. Device memory, kernels and the algorithms of the convolutions are null on the CPU.</summary>
 internal sealed record BenchResult(
     string Model, string Device, int Threads, int BatchSize, double TrainImagesPerSecond, double InferImagesPerSecond, int Steps,
     int Repetitions, Precision Precision, string Augmentation, string Data, long? DeviceMemoryBytes,
-    IReadOnlyDictionary<string, string>? Algorithms);
+    IReadOnlyDictionary<string, string>? Algorithms, string? Kernels);
 
 /// <summary>Result of <c>report --json</c>: accuracy of one training from several seeds; why runs cannot be compared.</summary>
 internal sealed record ReportResult(string Report, string[] Runs, Spread? Validation, string? Warning);

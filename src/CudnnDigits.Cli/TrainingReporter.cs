@@ -26,7 +26,7 @@ internal class TrainingReporter(TrainingOptions options, string? label, bool isF
     {
         (_startEpoch, _startStep) = (state.Epoch, state.StepInEpoch);
         _clock = Stopwatch.StartNew();
-        string device = $"{record.Device}, {record.Precision.ToString().ToLowerInvariant()} {whyCpu}".TrimEnd();
+        string device = $"{record.Device}, {Figures.Arithmetic(record.Precision, record.Cuda)} {whyCpu}".TrimEnd();
         if (label is not null)
         {
             if (isFirst)

@@ -154,10 +154,14 @@ public sealed class BadMachineTests : TestsWithFolder
         string[] train = Train("run", "--device", "auto", "--model", "improved", "--epochs", "1", "--batch-size", "16",
             "--precision", "tf32", "--data", _folder.Write("few.csv", DigitFiles.Csv(GeneratedDigits.Create(20))), "--validation", "0");
         CliProgram.Result trained = CliProgram.RunIn(_folder.Path, machine, train).Succeeded();
-        Assert.Contains("device    software CUDA device", trained.Error, StringComparison.Ordinal);
+        const string Ran = "software CUDA device (for tests), tf32, fused kernels";
+        Assert.Contains($"device    {Ran}\n", trained.Error, StringComparison.Ordinal);
         string record = File.ReadAllText(_folder["run/run.json"]);
         Assert.Contains("\"cublas\": null", record, StringComparison.Ordinal);
         Assert.Contains("\"cudnn\": null", record, StringComparison.Ordinal);
+        Assert.Contains("\"kernels\": \"fused\"", record, StringComparison.Ordinal); // what auto has chosen
+        Assert.Contains("\"kernels\": \"Auto\"", record, StringComparison.Ordinal);
+        Assert.Contains(Ran, File.ReadAllText(_folder["run/report.html"]), StringComparison.Ordinal);
         string[] predict = ["predict", "--data", _data, "--weights", _folder["run/model.safetensors"], "--out", _folder["submission.csv"],
             "--device", "cuda"];
         CliProgram.RunIn(_folder.Path, machine, predict).Succeeded();

@@ -38,6 +38,7 @@ public sealed class ProgramOnCudaTests : TestsWithFolder
         Assert.Equal("bf16", run1.RootElement.GetProperty("precision").GetString());
         Assert.True(run1.RootElement.GetProperty("deterministic").GetBoolean());
         JsonElement cuda = run1.RootElement.GetProperty("cuda");
+        Assert.Equal("layered", cuda.GetProperty("kernels").GetString());
         Assert.StartsWith("9.", cuda.GetProperty("cudnn").GetString(), StringComparison.Ordinal);
         Assert.Contains("forward ", cuda.GetProperty("algorithms").GetProperty("conv2").GetString(), StringComparison.Ordinal);
 
@@ -78,6 +79,9 @@ public sealed class ProgramOnCudaTests : TestsWithFolder
         using JsonDocument bench = JsonDocument.Parse(
             Succeeds("bench", "--device", "cuda", "--model", "simple", "--steps", "1", "--batch-size", "16", "--precision", "bf16",
                 "--kernels", "layered", "--profile", "--json").Output);
+        Assert.Equal("layered", bench.RootElement.GetProperty("kernels").GetString());
+        Assert.Contains(", batch 16, fp32, layered kernels, augmentation none", Succeeds("bench", "--device", "cuda", "--model", "simple",
+            "--steps", "1", "--batch-size", "16", "--precision", "fp32", "--kernels", "layered").Output, StringComparison.Ordinal);
         CliProgram.AssertRefused("--layers measures the CPU", "bench", "--layers", "--device", "cuda");
         Assert.Equal("bf16", bench.RootElement.GetProperty("precision").GetString());
         Assert.True(bench.RootElement.GetProperty("train_images_per_second").GetDouble() > 0);

@@ -23,7 +23,7 @@ internal static class RunFacts
         yield return new("data", $"{record.Data.Path ?? "built-in generated digits"}, {Figures.Count(record.Data.Count, "digit")}");
         yield return new("data fingerprint", fingerprint[..Math.Min(FingerprintShown, fingerprint.Length)], fingerprint);
         string deterministic = record.Deterministic ? ", deterministic" : "";
-        yield return new("device", $"{record.Device}, {record.Precision.ToString().ToLowerInvariant()}{deterministic}");
+        yield return new("device", $"{record.Device}, {Figures.Arithmetic(record.Precision, record.Cuda)}{deterministic}");
         yield return new("versions", $"CudnnDigits {record.Version}, {record.Runtime}");
     }
 

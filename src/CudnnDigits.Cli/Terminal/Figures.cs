@@ -29,6 +29,10 @@ internal static class Figures
     /// <summary>"1 digit", "12,000 digits".</summary>
     public static string Count(long count, string what) => $"{count:N0} {what}{(count == 1 ? "" : "s")}";
 
+    /// <summary>What computes, beside the device: "fp32"; on a GPU "bf16, fused kernels".</summary>
+    public static string Arithmetic(Precision precision, CudaDetails? cuda) =>
+        precision.ToString().ToLowerInvariant() + (cuda?.Kernels is { } kernels ? $", {kernels} kernels" : "");
+
     /// <summary>Remaining time: 0:01:23; from a day on, 2 d 03:04.</summary>
     public static string Left(TimeSpan left) =>
         left.ToString(left.TotalDays < 1 ? @"h\:mm\:ss" : @"d\ \d\ hh\:mm", CultureInfo.InvariantCulture);

@@ -53,7 +53,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         _stateStaging = new PinnedMemory(context.Handles, sizeof(StepState));
         _session.Stream.Clear((nint)arena.Base, arena.Bytes);
         _session.Stream.Synchronize();
-        CudaDetails = CudaDevice.Describe(_session, step.Layers.Algorithms, arena.Bytes);
+        CudaDetails = CudaDevice.Describe(_session, kind.Kernels, step.Layers.Algorithms, arena.Bytes);
         Device = context.Gpu.Name;
     }
 

@@ -106,10 +106,11 @@ internal static unsafe class CudaDevice
     /// <summary>What is computed in where nothing is said: docs/decisions/0017-bf16-is-the-default.md.</summary>
     public static Precision DefaultPrecision(CudaGpu gpu) => gpu.ComputeCapability.Major >= 8 ? Precision.Bf16 : Precision.Tf32;
 
-    /// <summary>Versions of what a backend runs on, and the algorithms of its convolutions.</summary>
-    public static CudaDetails Describe(CudaSession session, IReadOnlyDictionary<string, string> algorithms, long memoryBytes) => new(
+    /// <summary>Versions of what a backend runs on, its kernels, and the algorithms of its convolutions.</summary>
+    public static CudaDetails Describe(
+        CudaSession session, CudaKernels kernels, IReadOnlyDictionary<string, string> algorithms, long memoryBytes) => new(
         $"{NativeLibraries.DriverVersion()}", session.UsesCublas ? BlasVersion() : null, session.UsesCudnn ? DnnVersion() : null,
-        algorithms, memoryBytes);
+        algorithms, memoryBytes, kernels.ToString().ToLowerInvariant());
 
     /// <summary>Everything there is to know about CUDA on this machine; never throws.</summary>
     public static CudaInfo Info()

@@ -124,6 +124,17 @@ public sealed class DamagedRunFoldersTests : TestsWithFolder
     }
 
     [Fact]
+    public void A_record_of_a_GPU_that_does_not_say_which_kernels_ran_is_read()
+    {
+        CudaDetails cuda = new("13.0", null, null, new Dictionary<string, string> { ["conv1"] = "fused" }, 1, "fused");
+        RunRecord record = Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2)) with { Cuda = cuda };
+        using RunFolder run = RunFolder.Create(_folder["run"], record);
+        Assert.Equal("fused", run.ReadRecord().Cuda!.Kernels);
+        Change("run/run.json", content => content["cuda"]!.AsObject().Remove("kernels"));
+        Assert.Null(run.ReadRecord().Cuda!.Kernels);
+    }
+
+    [Fact]
     public void Members_that_are_lost_added_or_called_otherwise_are_found()
     {
         using RunFolder run = RunFolder.Create(_folder["run"], Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2)));
