@@ -132,4 +132,8 @@ internal static class CommonOptions
             Console.Error.WriteLine(Screen.Fit($"{label,-9} {text}", Screen.ErrorWidth));
         }
     }
+
+    /// <summary>Says that a run or a study goes on with other kernels than it was begun with, because those are gone.</summary>
+    public static void NoteGoneKernels(string what, string? gone) => Note("note", gone is null ? null
+        : $"this {what} was begun with --kernels {gone}, which no longer exists; it goes on with auto");
 }

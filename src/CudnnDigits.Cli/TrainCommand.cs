@@ -108,6 +108,7 @@ internal static class TrainCommand
             throw new InputException($"{data.Name}: is not the data that {path} was started with; bring that back, or start a new run");
         }
 
+        CommonOptions.NoteGoneKernels("run", record.GoneKernels);
         using TrainingRun run = TrainingRun.Resume(folder, record, data, machine);
         Run(result, run, before);
     }

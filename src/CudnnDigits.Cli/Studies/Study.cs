@@ -8,7 +8,12 @@ namespace CudnnDigits.Cli.Studies;
 /// <summary>study.json. Size counts seeds in compare and repeat, folds in crossval, epochs in tune; Models are those of compare.</summary>
 internal sealed record StudyRecord(
     string Command, string Version, DateTime Started, RunData Data, Machine Machine, TrainingOptions Options, int Size,
-    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] IReadOnlyList<string>? Models = null);
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] IReadOnlyList<string>? Models = null)
+{
+    /// <summary>What <see cref="RunFolder.ForgetKernels"/> has found in the file.</summary>
+    [JsonIgnore]
+    public string? GoneKernels { get; init; }
+}
 
 internal readonly record struct StudyPlan(TrainingOptions Options, int Size, IReadOnlyList<string>? Models = null);
 
@@ -129,6 +134,7 @@ internal sealed class Study(string folder, FolderLock? folderLock, StudyRecord r
         }
 
         StudyRecord record = ReadRecord(folder, command.Name);
+        CommonOptions.NoteGoneKernels(command.Name, record.GoneKernels);
         return record with { Machine = record.Machine.MovedBy(result) };
     }
 
@@ -256,12 +262,13 @@ internal sealed class Study(string folder, FolderLock? folderLock, StudyRecord r
     private static StudyRecord ReadRecord(string folder, string? command)
     {
         string file = Path.Combine(folder, RecordName);
+        string? gone = null;
         StudyRecord record = RecordFile.Read(
-            file, StudyJson.Default.StudyRecord, take: content => RunFolder.ForgetKernels(content["machine"] as JsonObject))
+            file, StudyJson.Default.StudyRecord, take: content => gone = RunFolder.ForgetKernels(content["machine"] as JsonObject))
             ?? throw new InputException(
                 $"{folder}: holds no {command ?? "study"} (no {RecordName}); give the folder that {command ?? "a study"} wrote");
         return command is null || record.Command == command
-            ? Checked(file, record)
+            ? Checked(file, record) with { GoneKernels = gone }
             : throw new InputException(
                 $"{folder}: holds a {record.Command}; go on with {ThisProgram.Command(record.Command, "--resume", folder)}");
     }

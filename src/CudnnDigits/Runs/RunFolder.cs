@@ -1,6 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Security.Cryptography;
 using System.Text.Json.Nodes;
+using System.Text.Json.Serialization;
 using CudnnDigits.Data;
 using CudnnDigits.Files;
 using CudnnDigits.Model;
@@ -19,7 +20,12 @@ internal sealed record RunData(string? Path, int Count, string Fingerprint)
 internal sealed record RunRecord(
     string Version, DateTime Started, TrainingOptions Options, string? InitFrom, RunData Data, string DeviceOption, string Device,
     Precision Precision, bool Deterministic, string Runtime, CudaDetails? Cuda, string? InitFromSha256 = null,
-    CudaKernels Kernels = CudaKernels.Auto);
+    CudaKernels Kernels = CudaKernels.Auto)
+{
+    /// <summary>What <see cref="RunFolder.ForgetKernels"/> has found in the file.</summary>
+    [JsonIgnore]
+    public string? GoneKernels { get; init; }
+}
 
 /// <summary>The folder of a run. Each file is written whole or not at all, so a killed run can be resumed from any moment.</summary>
 internal sealed class RunFolder(string path) : IDisposable
@@ -143,25 +149,25 @@ internal sealed class RunFolder(string path) : IDisposable
         _lock = null;
     }
 
-    /// <summary>Has auto choose where a record names kernels that only older versions had.</summary>
-    internal static void ForgetKernels(JsonObject? machine)
+    /// <summary>Has auto choose where a record names kernels that only older versions had, and returns their name; else null.</summary>
+    internal static string? ForgetKernels(JsonObject? machine)
     {
-        if (machine?["kernels"]?.ToString() is "Hybrid" or "Warpgroups")
-        {
-            machine.Remove("kernels");
-        }
+        string? gone = machine?["kernels"]?.ToString().ToLowerInvariant();
+        return gone is "hybrid" or "warpgroups" && machine!.Remove("kernels") ? gone : null;
     }
 
     public RunRecord ReadRecord()
     {
-        RunRecord record = RecordFile.Read(RecordFilePath, TrainingJson.Default.RunRecord, take: ForgetKernels) ?? throw HoldsNoRun();
+        string? gone = null;
+        RunRecord record = RecordFile.Read(
+            RecordFilePath, TrainingJson.Default.RunRecord, take: content => gone = ForgetKernels(content)) ?? throw HoldsNoRun();
         try
         {
             record.Options.Checked();
             DeviceName.Ordinal(record.DeviceOption);
             return !Enum.IsDefined(record.Precision) ? throw new ArgumentException($"precision is {record.Precision}")
                 : !Enum.IsDefined(record.Kernels) ? throw new ArgumentException($"kernels is {record.Kernels}")
-                : record;
+                : record with { GoneKernels = gone };
         }
         catch (Exception e) when (e is ArgumentException or InputException)
         {

@@ -224,6 +224,20 @@ public sealed class ResumeTests : TestsWithFolder
         Assert.Equal(4, File.ReadAllLines(Path.Combine(run, "history.csv")).Length);
     }
 
+    [Theory]
+    [InlineData("train", "run", "run.json")]
+    [InlineData("repeat", "repeat", "study.json")]
+    public void What_was_begun_with_kernels_that_are_gone_says_that_it_goes_on_with_others(string command, string what, string record)
+    {
+        string folder = _folder["begun"], file = Path.Combine(folder, record);
+        Assert.Equal(0, CliProgram.Invoke(command, "--data", _train, "--model", "simple", "--epochs", "1", "--quiet", "--out", folder));
+        string text = RunFiles.WithoutSum(File.ReadAllText(file));
+        File.WriteAllText(file, text.Replace("\"kernels\": \"Auto\"", "\"kernels\": \"Warpgroups\"", StringComparison.Ordinal));
+        CliProgram.Result resumed = CliProgram.Run(command, "--resume", folder).Succeeded();
+        string[] notes = [$"note      this {what} was begun with --kernels warpgroups, which no longer exists; it goes on with auto"];
+        Assert.Equal(notes, Notes(resumed).Take(1));
+    }
+
     private static IEnumerable<string> Notes(CliProgram.Result result) =>
         result.Error.Split('\n').Where(line => line.StartsWith("note ", StringComparison.Ordinal));
 

@@ -108,7 +108,7 @@ public sealed class DamagedRunFoldersTests : TestsWithFolder
 
     [Theory]
     [InlineData("Hybrid")]
-    [InlineData("Warpgroups")]
+    [InlineData("warpgroups")]
     public void In_place_of_kernels_that_are_gone_auto_chooses(string gone)
     {
         RunRecord record = Record(TrainingOptions.For("simple"), GeneratedDigits.Create(2)) with { Kernels = CudaKernels.Layered };
@@ -118,9 +118,11 @@ public sealed class DamagedRunFoldersTests : TestsWithFolder
         RecordFile.Write(_folder["run/study.json"], study, StudyJson.Default.StudyRecord);
         Change("run/run.json", content => content["kernels"] = gone);
         Change("run/study.json", content => content["machine"]!["kernels"] = gone);
-        Assert.Equal(record with { Kernels = CudaKernels.Auto }, run.ReadRecord());
+        string called = gone.ToLowerInvariant();
+        Assert.Equal(record with { Kernels = CudaKernels.Auto, GoneKernels = called }, run.ReadRecord());
         using Study read = Study.Read(_folder["run"]);
         Assert.Equal(machine with { Kernels = CudaKernels.Auto }, read.Record.Machine);
+        Assert.Equal(called, read.Record.GoneKernels);
     }
 
     [Fact]
