@@ -38,8 +38,28 @@ internal static unsafe class CudaDevice
 
         using (StartUp.Measure("context"))
         {
-            return borrowed == 0 ? new CudaContext(ordinal) : new CudaContext(borrowed);
+            CudaContext context = borrowed == 0 ? new CudaContext(ordinal) : new CudaContext(borrowed);
+            if (WhyTooOld(context.Gpu) is { } why)
+            {
+                context.Dispose();
+                throw new CudaUnavailableException(why);
+            }
+
+            return context;
         }
+    }
+
+    /// <summary>Why our kernels cannot run on a GPU, or not by its driver; null where they can.</summary>
+    private static string? WhyTooOld(CudaGpu gpu)
+    {
+        (Version capability, Version driver) = (gpu.ComputeCapability, NativeLibraries.DriverVersion());
+        return capability < KernelSource.OldestGpu
+                ? $"cuda:{gpu.Ordinal} is too old (compute capability {capability}; {KernelSource.OldestGpu} or newer is needed); "
+                    + "use a newer GPU"
+            : KernelSource.OldestCuda(capability) is var needed && driver < needed
+                ? $"the NVIDIA driver is too old: it runs CUDA up to {driver}, and the kernels for compute capability {capability} need "
+                    + $"CUDA {needed} or newer; update the driver"
+            : null;
     }
 
     /// <summary>Opens a context for something that owns it from then on; where that cannot be made, the context is released.</summary>
@@ -123,6 +143,11 @@ internal static unsafe class CudaDevice
             int count = Initialise();
             driver = $"{NativeLibraries.DriverVersion()}";
             gpus = [.. Enumerable.Range(0, count).Select(CudaGpu.Find)];
+            if (WhyTooOld(gpus[0]) is { } old)
+            {
+                throw new CudaUnavailableException(old);
+            }
+
             driverAlone = [.. DigitNetworks.All.Where(IsFused).Select(network => network.Name)];
             NativeLibraries.LoadMath();
             (blas, dnn) = (BlasVersion(), DnnVersion());

@@ -54,13 +54,12 @@ internal sealed unsafe class KernelModule : CudaHandle
             status = cuModuleLoadDataEx(out module, image, 2, names, values);
         }
 
-        if (status is CuResult.UnsupportedPtxVersion or CuResult.NoBinaryForGpu)
+        if (status == CuResult.UnsupportedPtxVersion)
         {
             string compilerSays = Encoding.UTF8.GetString(log).TrimEnd('\0').Trim().ReplaceLineEndings(" ");
-            string advice = status == CuResult.UnsupportedPtxVersion ? "update the NVIDIA driver" : "use a newer GPU";
             throw new CudaUnavailableException(
                 $"the driver (CUDA {NativeLibraries.DriverVersion()}) cannot run the kernels (PTX {source.Version}, for {source.Target}"
-                + $"{(source.Target.EndsWith('a') ? "" : " and newer")}); {advice}"
+                + $"{(source.Target.EndsWith('a') ? "" : " and newer")}); update the NVIDIA driver"
                 + (compilerSays.Length > 0 ? $": {compilerSays}" : ""));
         }
 

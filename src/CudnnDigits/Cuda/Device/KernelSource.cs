@@ -10,6 +10,9 @@ namespace CudnnDigits.Cuda.Device;
 /// </summary>
 internal sealed class KernelSource
 {
+    /// <summary>The version of the PTX language in which the switches for GPUs are written.</summary>
+    private const string VersionOfSwitches = "8.0";
+
     private readonly Dictionary<string, int> _published = [];
     private readonly Dictionary<string, (int Threads, int SharedBytes)> _kernels = [];
 
@@ -43,6 +46,9 @@ internal sealed class KernelSource
     /// <summary>The fused kernels, for every network and precision.</summary>
     public static KernelSource Fused => field ??= new(Embedded("fused.ptx"));
 
+    /// <summary>The oldest GPU that any kernels run on.</summary>
+    public static Version OldestGpu => new(Common.Target[^2] - '0', Common.Target[^1] - '0');
+
     /// <summary>PTX, with a zero at its end.</summary>
     public byte[] Image { get; }
 
@@ -67,6 +73,13 @@ internal sealed class KernelSource
         .. precision switch { Precision.Fp32 => ["fp32"], Precision.Bf16 => ["bf16"], _ => Array.Empty<string>() },
     ];
 
+    /// <summary>The oldest CUDA whose driver compiles the kernels for a GPU: CUDA 11.n brought PTX 7.n, and 12.0 brought 8.0.</summary>
+    public static Version OldestCuda(Version computeCapability)
+    {
+        Version ptx = System.Version.Parse(Switches(computeCapability, Precision.Tf32).Length > 0 ? VersionOfSwitches : Common.Version);
+        return new Version(ptx.Major + 4, ptx.Minor);
+    }
+
     /// <summary>The same kernels with what these switches choose, for the newest GPU that one of them names which is found.</summary>
     public KernelSource With(params string[] switches)
     {
@@ -75,7 +88,8 @@ internal sealed class KernelSource
         text = found.Aggregate(text, (text, name) => text.Replace($"//@{name} ", "", StringComparison.Ordinal));
         if (found.LastOrDefault(name => name.StartsWith("sm_", StringComparison.Ordinal)) is { } target)
         {
-            text = text.Replace($".version {Version}\n.target {Target}\n", $".version 8.0\n.target {target}\n", StringComparison.Ordinal);
+            string before = $".version {Version}\n.target {Target}\n", then = $".version {VersionOfSwitches}\n.target {target}\n";
+            text = text.Replace(before, then, StringComparison.Ordinal);
         }
 
         return new KernelSource(text);

@@ -7,7 +7,6 @@ internal enum CuResult
 {
     Success = 0,
     NoDevice = 100,
-    NoBinaryForGpu = 209,
     UnsupportedPtxVersion = 222,
 }
 
