@@ -37,12 +37,10 @@ internal sealed record CudaGpu(int Ordinal, string Name, Version ComputeCapabili
         }
 
         Version? capability = Version.TryParse(named, out Version? parsed) ? parsed : null;
-        return capability >= Oldest && capability <= ComputeCapability
+        return capability is not null && capability <= ComputeCapability
             ? this with { ComputeCapability = capability, SharedMemory = Math.Min(SharedMemory, SharedMemoryOf(capability)) }
-            : throw new InputException($"{CapabilityVariable} is {named}, expected {Oldest} to {ComputeCapability}, that of GPU {Ordinal}");
+            : throw new InputException($"{CapabilityVariable} is {named}, expected up to {ComputeCapability}, that of GPU {Ordinal}");
     }
-
-    private static Version Oldest => new(7, 5);
 
     /// <summary>
     /// Bytes of a multiprocessor. Source: CUDA C++ Programming Guide, technical specifications per compute capability.
