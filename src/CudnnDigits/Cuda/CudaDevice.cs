@@ -36,10 +36,11 @@ internal static unsafe class CudaDevice
             throw new CudaUnavailableException($"there is no GPU {ordinal}: this machine has {count}, {names}");
         }
 
+        Version driver = NativeLibraries.DriverVersion(); // before there is a context, which would be left if this failed
         using (StartUp.Measure("context"))
         {
             CudaContext context = borrowed == 0 ? new CudaContext(ordinal) : new CudaContext(borrowed);
-            if (WhyTooOld(context.Gpu) is { } why)
+            if (WhyTooOld(context.Gpu, driver) is { } why)
             {
                 context.Dispose();
                 throw new CudaUnavailableException(why);
@@ -50,9 +51,9 @@ internal static unsafe class CudaDevice
     }
 
     /// <summary>Why our kernels cannot run on a GPU, or not by its driver; null where they can.</summary>
-    private static string? WhyTooOld(CudaGpu gpu)
+    private static string? WhyTooOld(CudaGpu gpu, Version driver)
     {
-        (Version capability, Version driver) = (gpu.ComputeCapability, NativeLibraries.DriverVersion());
+        Version capability = gpu.ComputeCapability;
         return capability < KernelSource.OldestGpu
                 ? $"cuda:{gpu.Ordinal} is too old (compute capability {capability}; {KernelSource.OldestGpu} or newer is needed); "
                     + "use a newer GPU"
@@ -143,7 +144,7 @@ internal static unsafe class CudaDevice
             int count = Initialise();
             driver = $"{NativeLibraries.DriverVersion()}";
             gpus = [.. Enumerable.Range(0, count).Select(CudaGpu.Find)];
-            if (WhyTooOld(gpus[0]) is { } old)
+            if (WhyTooOld(gpus[0], NativeLibraries.DriverVersion()) is { } old)
             {
                 throw new CudaUnavailableException(old);
             }
