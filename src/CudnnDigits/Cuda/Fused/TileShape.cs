@@ -123,7 +123,7 @@ internal readonly record struct TileShape(
     /// </summary>
     public int FactorBytes(int elementBytes)
     {
-        int ofChunk = 64 / elementBytes;
+        int ofChunk = 64 / elementBytes; // outputs, with as many bytes for each as below
         return (Outs + ofChunk - 1) / ofChunk * ofChunk * (Side == 3 ? 64 : 128);
     }
 

@@ -39,7 +39,8 @@ internal sealed record CudaGpu(int Ordinal, string Name, Version ComputeCapabili
         Version? capability = Version.TryParse(named, out Version? parsed) ? parsed : null;
         return capability is not null && capability <= ComputeCapability
             ? this with { ComputeCapability = capability, SharedMemory = Math.Min(SharedMemory, SharedMemoryOf(capability)) }
-            : throw new InputException($"{CapabilityVariable} is {named}, expected up to {ComputeCapability}, that of GPU {Ordinal}");
+            : throw new InputException(
+                $"{CapabilityVariable} is {named}, expected a compute capability such as 8.6, up to {ComputeCapability}, that of GPU {Ordinal}");
     }
 
     /// <summary>
