@@ -35,5 +35,6 @@ public class CudaGpuTests
     [InlineData("86")]
     [InlineData("sm_86")]
     public void What_it_cannot_be_is_refused(string named) => Data.DataSourceTests.AssertRefused(
-        $"CUDNN_DIGITS_COMPUTE_CAPABILITY is {named}, expected a compute capability such as 8.6, up to 9.0, that of GPU 0", () => Hopper.AsOlder(named));
+        $"CUDNN_DIGITS_COMPUTE_CAPABILITY is {named}, expected a compute capability such as 8.6, up to 9.0, that of GPU 0",
+        () => Hopper.AsOlder(named));
 }

@@ -40,7 +40,8 @@ internal sealed record CudaGpu(int Ordinal, string Name, Version ComputeCapabili
         return capability is not null && capability <= ComputeCapability
             ? this with { ComputeCapability = capability, SharedMemory = Math.Min(SharedMemory, SharedMemoryOf(capability)) }
             : throw new InputException(
-                $"{CapabilityVariable} is {named}, expected a compute capability such as 8.6, up to {ComputeCapability}, that of GPU {Ordinal}");
+                $"{CapabilityVariable} is {named}, expected a compute capability such as 8.6, "
+                + $"up to {ComputeCapability}, that of GPU {Ordinal}");
     }
 
     /// <summary>
