@@ -18,10 +18,11 @@ inline void expect(bool holds, const std::string &what) {
 
 // A kernel whose threads have 64 bytes each of what they read (at %rd0) and write (at %rd1); thread in %r0, %rd2 is 64
 // times that.
-inline std::shared_ptr<const Kernel> assemble(const std::string &body, const std::string &target = "sm_90a") {
+inline std::shared_ptr<const Kernel> assemble(const std::string &body, const std::string &target = "sm_90a",
+                                              const std::string &functions = "") {
     const Module module = parse_ptx(
-        ".version 8.0\n.target " + target +
-        "\n.address_size 64\n.extern .shared .align 16 .b8 dynamic[];\n"
+        ".version 8.0\n.target " + target + "\n.address_size 64\n.extern .shared .align 16 .b8 dynamic[];\n" +
+        functions +
         ".visible .entry test(.param .u64 in, .param .u64 out)\n{\n"
         ".reg .pred %p<8>; .reg .b16 %rs<16>; .reg .b32 %r<64>; .reg .b64 %rd<32>; .reg .f32 %f<32>; .reg .f64 "
         "%fd<16>;\n"

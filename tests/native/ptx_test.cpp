@@ -3,6 +3,7 @@
 #include "ptx_lab.h"
 #include "warp.h"
 
+#include <algorithm>
 #include <cmath>
 #include <omp.h>
 #include <stdexcept>
@@ -11,9 +12,9 @@ extern "C" int softcuda_tensor(uint64_t address, size_t bytes);
 
 namespace {
 
-bool is_refused(const std::string &body, const std::string &target = "sm_90a") {
+bool is_refused(const std::string &body, const std::string &target = "sm_90a", const std::string &functions = "") {
     try {
-        assemble(body, target);
+        assemble(body, target, functions);
         return false;
     } catch (const std::runtime_error &) {
         return true;
@@ -103,6 +104,46 @@ void check_registers() {
                parameters(in, out), {2, 1, 1}, {32, 1, 1}, 0)
             .run() == success;
     expect(holds && std::isnan(out.at<float>(3, 0)), "what is never written is no number, in the next block neither");
+}
+
+// A function's text stands in the place of each call.
+void check_functions() {
+    const std::string head = ".visible .func count(.param .b64 count_0, .param .b32 count_1)\n{\n",
+                      registers = ".reg .pred %p<2>; .reg .b32 %r<9>; .reg .b64 %rd<3>;\n", text = R"(
+        ld.param.u64 %rd1, [count_0]; ld.param.u32 %r1, [count_1]; mov.u32 %r2, %tid.x; mov.u32 %r3, 0;
+        setp.ge.u32 %p1, %r2, 16; @%p1 bra END;
+    ROUND: add.s32 %r3, %r3, %r1; setp.lt.u32 %p1, %r3, %r2; @%p1 bra ROUND;
+        setp.eq.u32 %p1, %r2, 5; @%p1 bra LEAVE;
+        st.global.u32 [%rd1], %r3; ret;
+    LEAVE: exit;
+    END: ret;
+    })";
+    const auto call = [](const std::string &address, const std::string &step) {
+        return "{ .param .b64 param0; st.param.b64 [param0+0], " + address +
+               "; .param .b32 param1; st.param.b32 [param1+0], " + step + "; call.uni count, ( param0, param1 ); }\n";
+    };
+    const std::string body = "mov.u32 %r1, 77; add.s64 %rd3, %rd1, 4;\n" + call("%rd1", "4") +
+                             "bra.uni END;\nEND: " + call("%rd3", "%r1") + "st.global.u32 [%rd1+8], %r1;";
+    Memory in, out;
+    bool holds =
+        Launch(assemble(body, "sm_90a", head + registers + text), parameters(in, out), {1, 1, 1}, {32, 1, 1}, 0)
+            .run() == success;
+    for (unsigned lane = 0; lane < 32; ++lane) {
+        const bool counts = lane < 16 && lane != 5;
+        holds = holds && out.at<uint32_t>(lane, 0) == (counts ? (std::max(lane, 1u) + 3) / 4 * 4 : ~0u) &&
+                out.at<uint32_t>(lane, 1) == (counts ? 77 : ~0u) && out.at<uint32_t>(lane, 2) == (lane == 5 ? ~0u : 77);
+    }
+    expect(holds, "a function has its parameters, and registers and labels of its own");
+    const auto refuses = [&](const std::string &call, const std::string &functions) {
+        return is_refused(call, "sm_90a", functions);
+    };
+    expect(refuses(body, "") && refuses("call.uni count, ( %rd1, %r0 );", head + registers + text) &&
+               refuses("{ .param .b64 a; call.uni count, ( a ); }", head + registers + text) &&
+               refuses("{ .param .b64 a; .param .b32 b; call.uni count, ( a, b, b ); }", head + registers + text) &&
+               refuses(body, head + text) && refuses(body, head + registers + call("%rd1", "4") + "}\n") &&
+               refuses(body, ".func (.param .b32 out) count()\n{ ret; }\n") &&
+               refuses(body, head + ".shared .b32 own; ret; }\n"),
+           "but nothing else of the kernel's, and what functions cannot do here is refused");
 }
 
 void check_memory() {
@@ -357,6 +398,7 @@ int main(int argc, char **) {
 
     check_lanes();
     check_registers();
+    check_functions();
     check_memory();
     check_copies();
     check_targets();

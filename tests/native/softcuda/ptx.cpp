@@ -68,6 +68,8 @@ class Parser {
                 next();
             } else if (word == ".entry") {
                 entry();
+            } else if (word == ".func") {
+                function();
             } else if (word == ".shared") {
                 variables.push_back(shared_variable());
             } else if (word == ".global") { // a number for the host, which no kernel reads
@@ -98,8 +100,12 @@ class Parser {
     Module module;
     std::vector<Variable> variables; // of the module, in shared memory
 
+    std::map<std::string, size_t> functions; // where the text of each goes on behind its name
+
     // Of the kernel that is being read.
     Kernel *kernel = nullptr;
+    std::string called; // which call of it is being read, or none: a prefix of labels
+    size_t calls = 0;
     std::map<std::string, uint64_t> symbols; // addresses of parameters and of variables in shared memory
     std::map<std::string, Family> families;
     std::vector<Register> registers;
@@ -184,6 +190,86 @@ class Parser {
         return (uint32_t)registers.size() - count;
     }
 
+    // Keeps where it is: each call reads it.
+    void function() {
+        if (peek() == "(") {
+            fail("a function that returns something is not known here");
+        }
+        const std::string name = next();
+        functions[name] = position;
+        while (next() != "{") {
+            if (peek().empty() || peek() == ";") {
+                fail("no body");
+            }
+        }
+        for (int depth = 1; depth > 0;) {
+            const std::string word = next();
+            depth += (word == "{") - (word == "}");
+            if (peek().empty() && depth > 0) {
+                fail("a body without an end");
+            }
+        }
+    }
+
+    // NAME, (argument, argument); The function's text in the place of the call: its parameters are the arguments, and
+    // its other registers and its labels its own.
+    void call() {
+        const std::string name = next();
+        const auto function = functions.find(name);
+        if (function == functions.end() || !called.empty()) {
+            fail(called.empty() ? "no function " + name : "a call within a function is not known here");
+        }
+        std::vector<Family> arguments;
+        expect(",");
+        expect("(");
+        while (!take(")")) {
+            if (!is_parameter_of_call(peek())) {
+                fail(peek() + " is no parameter of a call");
+            }
+            arguments.push_back(families.at(next()));
+            take(",");
+        }
+        expect(";");
+        const size_t behind = position;
+        const auto outside = families;
+        called = "call " + std::to_string(++calls) + ' ';
+        position = function->second;
+        families.clear();
+        for (const char *special : special_registers) {
+            families[special] = outside.at(special);
+        }
+        expect("(");
+        for (const Family &argument : arguments) {
+            if (!take(".param") || bytes_of(next()) != argument.bytes) {
+                fail(name + " has other parameters");
+            }
+            families[next()] = argument;
+            take(",");
+        }
+        expect(")");
+        body();
+        labels[called + "end"] = kernel->code.size();
+        called.clear();
+        families = outside;
+        position = behind;
+    }
+
+    // From { to }.
+    void body() {
+        expect("{");
+        for (int depth = 1; depth > 0;) {
+            if (take("{")) {
+                ++depth;
+            } else if (take("}")) {
+                --depth;
+            } else if (peek().empty()) {
+                fail("a body without an end");
+            } else {
+                statement();
+            }
+        }
+    }
+
     void entry() {
         const std::string name = next();
         kernel = &module.kernels[name];
@@ -197,6 +283,7 @@ class Parser {
         constants.clear();
         dynamic.clear();
         labels.clear();
+        calls = 0;
         written_since_fence.clear();
         has_fence = false;
         branches.clear();
@@ -212,18 +299,7 @@ class Parser {
                 fail("no body");
             }
         }
-        next();
-        for (int depth = 1; depth > 0;) {
-            if (take("{")) {
-                ++depth;
-            } else if (take("}")) {
-                --depth;
-            } else if (peek().empty()) {
-                fail("a body without an end");
-            } else {
-                statement();
-            }
-        }
+        body();
         kernel->shared_bytes = (uint32_t)up(kernel->shared_bytes, 16);
         for (const size_t i : dynamic) {
             kernel->constants[i].value = shared_base + kernel->shared_bytes;
@@ -240,7 +316,7 @@ class Parser {
     }
 
     void statement() {
-        if (take(".reg")) {
+        if (take(".reg") || take(".param")) {
             const unsigned bytes = bytes_of(next());
             const std::string family = next();
             uint32_t count = 1;
@@ -250,14 +326,16 @@ class Parser {
             }
             expect(";");
             families[family] = {add_registers(bytes, count, false), count, bytes};
-        } else if (take(".shared")) {
+        } else if (called.empty() && take(".shared")) {
             place(shared_variable());
         } else if (take(".pragma")) {
             next();
             expect(";");
         } else if (tokens[position + 1].text == ":") {
-            labels[next()] = kernel->code.size();
+            labels[called + next()] = kernel->code.size();
             next();
+        } else if (take("call.uni")) {
+            call();
         } else {
             instruction();
         }
@@ -274,8 +352,12 @@ class Parser {
         if (made.guard >= 0 && opcode != "bra") {
             fail("only branches can have a guard here");
         }
+        const bool returns = opcode == "ret" && !called.empty();
+        if (returns) {
+            opcode = "bra.uni";
+        }
         if (opcode == "bra" || opcode == "bra.uni") {
-            branches.emplace_back(kernel->code.size(), next());
+            branches.emplace_back(kernel->code.size(), called + (returns ? "end" : next()));
             made.branches = true;
         }
         std::vector<std::string> operands;
@@ -300,6 +382,11 @@ class Parser {
             if (peek().empty()) {
                 fail("an instruction without an end");
             }
+        }
+        const bool stores = opcode.compare(0, 9, "st.param.") == 0;
+        if ((stores || opcode.compare(0, 9, "ld.param.") == 0) && operands.size() == 2 &&
+            is_parameter_of_call(operands[!stores]) && made.displacement == 0) {
+            opcode.replace(0, std::strlen("st.param"), "mov");
         }
         const Generation generation = generation_of(opcode);
         if (module.target < generation.least || (generation.is_specific && !module.is_specific)) {
@@ -337,7 +424,7 @@ class Parser {
             written_since_fence.insert(made.operand(i));
         }
         made.run = form->run;
-        made.leaves = opcode == "ret";
+        made.leaves = opcode == "ret" || opcode == "exit";
         made.is_double = opcode.find(".f64") != std::string::npos && opcode.compare(0, 2, "ld") != 0 &&
                          opcode.compare(0, 2, "st") != 0 && opcode.compare(0, 3, "mov") != 0 &&
                          opcode.compare(0, 4, "selp") != 0;
@@ -346,6 +433,9 @@ class Parser {
         kernel->code.push_back(made);
         forms.push_back(form);
     }
+
+    // Those are registers, too.
+    bool is_parameter_of_call(const std::string &word) const { return word[0] != '%' && families.count(word); }
 
     // Where the word is a register: the family, and which of it.
     const Family *find_register(const std::string &word, uint32_t &index) const {

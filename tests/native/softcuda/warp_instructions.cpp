@@ -121,7 +121,7 @@ void add_warp_forms(Forms &forms) {
     forms["shfl.sync.bfly.b32"] = {shuffle<false>, {4, 4, 4, 4, 4}};
     forms["shfl.sync.idx.b32"] = {shuffle<true>, {4, 4, 4, 4, 4}};
     forms["bra"] = forms["bra.uni"] = {branch, {}};
-    forms["ret"] = {leave, {}};
+    forms["ret"] = forms["exit"] = {leave, {}};
     forms["bar.sync"] = {barrier, {4}, 0};
     forms["griddepcontrol.wait"] = {wait_for_kernel_before, {}};
     forms["griddepcontrol.launch_dependents"] = {let_next_kernel_begin, {}};
