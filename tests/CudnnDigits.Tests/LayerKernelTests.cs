@@ -23,6 +23,7 @@ public partial class LayerKernelTests
         string before = KernelSource.Fused.Alone(kernel).Text, after = Text(kernel, Forward);
         string[] lines = before.Split('\n'), made = after.Split('\n');
         Assert.Equal(lines.Length, made.Length);
+        Assert.StartsWith(before[..before.IndexOf(".entry ", StringComparison.Ordinal)], after, StringComparison.Ordinal);
         int numbers = 0, addresses = 0;
         ReadOnlySpan<byte> bytes = MemoryMarshal.AsBytes(new ReadOnlySpan<ConvForward>(in Forward));
         for (int i = 0; i < lines.Length; i++)

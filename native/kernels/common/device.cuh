@@ -6,6 +6,7 @@
 
 #if defined(__CUDACC__)
 #define DEVICE_INLINE __device__ __forceinline__
+#define DEVICE_CALLED __device__ __noinline__
 #else
 #include <__clang_cuda_builtin_vars.h>
 #define __device__ __attribute__((device))
@@ -13,6 +14,7 @@
 #define __shared__ __attribute__((shared))
 #define __launch_bounds__(...) __attribute__((launch_bounds(__VA_ARGS__)))
 #define DEVICE_INLINE __device__ inline __attribute__((always_inline))
+#define DEVICE_CALLED __device__ __attribute__((noinline))
 #endif
 
 // As many bytes as the launch asks for.

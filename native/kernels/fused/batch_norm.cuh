@@ -80,11 +80,18 @@ DEVICE_INLINE FromY use_gradients(const ChannelNorm &norm, double du, double du_
     return made;
 }
 
+constexpr int rows_at_end = 4; // of sums that a block has when it ends, at the start of its dynamic shared memory
+
+DEVICE_INLINE float *sums_at_end() { return reinterpret_cast<float *>(dynamic_shared_memory); }
+
+__shared__ double totals[2 * 64]; // of all blocks' sums, a pair for each channel that a block has
+
 // totals[i] = sum over rows of partial (rows, count), always in the same order, by a whole block. A multiple of four of columns, at most
-// as many as threads; scratch: room for four of each thread.
-template <int Threads> DEVICE_INLINE void add_rows(const float *partial, int rows, int count, double *totals, double *scratch) {
+// as many as threads. In dynamic shared memory it needs room for four doubles of each thread.
+DEVICE_INLINE void add_rows(const float *partial, int rows, int count) {
     constexpr int at_once = 8; // loads that are on their way together: nothing else hides what they take
-    const int thread = (int)threadIdx.x, quads = count / 4, groups = Threads / quads, group = thread / quads, quad = thread % quads;
+    double *scratch = reinterpret_cast<double *>(dynamic_shared_memory);
+    const int thread = (int)threadIdx.x, quads = count / 4, groups = (int)blockDim.x / quads, group = thread / quads, quad = thread % quads;
     if (group < groups) {
         double sums[4] = {};
         for (int first = group; first < rows; first += at_once * groups) {
@@ -119,29 +126,30 @@ template <int Threads> DEVICE_INLINE void add_rows(const float *partial, int row
     __syncthreads();
 }
 
-// In the last of the blocks with one blockIdx.y, totals of what each of them has in `sums`, in shared memory; false in all others.
-template <int Threads>
-DEVICE_INLINE bool add_up_in_last_block(float *partial, unsigned *arrived, const float *sums, int count, double *totals, double *scratch) {
+// In the last of the blocks with one blockIdx.y, totals of the sums_at_end (rows_at_end, count) of each of them; all others end here. Not
+// inlined: most kernels end so, and by then have nothing left in registers.
+DEVICE_CALLED void add_up_in_last_block(float *partial, unsigned *arrived, int count) {
     float *rows = partial + (long long)blockIdx.y * gridDim.x * count;
+    const int thread = (int)threadIdx.x;
     __syncthreads();
-    if ((int)threadIdx.x < count) {
-        rows[(long long)blockIdx.x * count + threadIdx.x] = sums[threadIdx.x];
+    if (thread < count) {
+        float sum = 0;
+        for (int row = 0; row < rows_at_end; ++row) {
+            sum += sums_at_end()[row * count + thread];
+        }
+        rows[(long long)blockIdx.x * count + thread] = sum;
     }
     if (!is_last_block(arrived + blockIdx.y)) {
-        return false;
+        asm volatile("exit;");
+        __builtin_unreachable();
     }
-    add_rows<Threads>(rows, (int)gridDim.x, count, totals, scratch);
-    return true;
+    add_rows(rows, (int)gridDim.x, count);
 }
 
-// The end of a kernel that makes y, or du, of `width` channels from first_channel on: sums (2, width) in shared memory, of y and y², or of
-// du and du · y. scratch: four doubles for each thread.
-template <int Threads, bool Gradients>
-DEVICE_INLINE void finish(const ChannelNorm &norm, const float *sums, int first_channel, int width, double *scratch) {
-    __shared__ double totals[2 * 64];
-    if (!add_up_in_last_block<Threads>(norm.partial, norm.arrived, sums, 2 * width, totals, scratch)) {
-        return;
-    }
+// The end of a kernel that makes y, or du, of `width` channels from first_channel on: sums_at_end (rows_at_end, 2, width), of y and
+// y², or of du and du · y.
+template <bool Gradients> DEVICE_INLINE void finish(const ChannelNorm &norm, int first_channel, int width) {
+    add_up_in_last_block(norm.partial, norm.arrived, 2 * width);
     const int c = (int)threadIdx.x;
     if (c < width && first_channel + c < norm.channels) {
         if constexpr (Gradients) {

@@ -101,8 +101,8 @@ template <class Mode, int Groups> struct MaskedOutput {
             __syncthreads();
             first.finish();
         }
-        ::finish<conv_threads, true>(p.norm_below, sums.of_block(), (int)blockIdx.y * 32 * Groups, 32 * Groups,
-                                     reinterpret_cast<double *>(dynamic_shared_memory));
+        sums.leave();
+        ::finish<true>(p.norm_below, (int)blockIdx.y * 32 * Groups, 32 * Groups);
     }
 };
 

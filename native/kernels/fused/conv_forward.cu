@@ -117,8 +117,8 @@ template <class Mode, int Groups> struct ForwardOutput {
 
     DEVICE_INLINE void finish(const Convolution &) {
         if (p.norm.partial) {
-            ::finish<conv_threads, false>(p.norm, sums.of_block(), (int)blockIdx.y * 32 * Groups, 32 * Groups,
-                                          reinterpret_cast<double *>(dynamic_shared_memory));
+            sums.leave();
+            ::finish<false>(p.norm, (int)blockIdx.y * 32 * Groups, 32 * Groups);
         }
     }
 };

@@ -328,31 +328,19 @@ template <int Groups> struct WarpSums {
         of[group][1] += sums.of[1];
     }
 
-    static constexpr int most_scratch = 4 * conv_threads; // doubles; the sums of the block stand behind
-
-    // Those of the block, (2, channels), in shared memory, after a barrier.
-    DEVICE_INLINE float *of_block() const {
+    // As the block's sums_at_end, a row of each warp.
+    DEVICE_INLINE void leave() const {
         constexpr int width = 32 * Groups;
-        float(&of_warps)[conv_warps][2 * width] = *reinterpret_cast<float(*)[conv_warps][2 * width]>(dynamic_shared_memory);
-        float *total = reinterpret_cast<float *>(dynamic_shared_memory + 8 * most_scratch);
+        static_assert(rows_at_end == conv_warps, "a row of each");
         __syncthreads();
 #pragma unroll
         for (int group = 0; group < Groups; ++group) {
 #pragma unroll
             for (int k = 0; k < 2; ++k) {
                 const int kept = (lane() & 16) / 2 + (lane() & 8) / 2 + (lane() & 4) / 2 + k; // of sixteen
-                of_warps[warp()][kept / 8 * width + 32 * group + lane() % 4 * 8 + kept % 8] = of[group][k];
+                sums_at_end()[(2 * warp() + kept / 8) * width + 32 * group + lane() % 4 * 8 + kept % 8] = of[group][k];
             }
         }
-        __syncthreads();
-        if (threadIdx.x < 2 * width) {
-            float sum = 0;
-            for (int w = 0; w < conv_warps; ++w) {
-                sum += of_warps[w][threadIdx.x];
-            }
-            total[threadIdx.x] = sum;
-        }
-        return total;
     }
 
   private:

@@ -1,6 +1,7 @@
 // The end of the convolutions: what the dense layers read, and the way back from their gradient.
 #include "activation.cuh"
 #include "batch_norm.cuh"
+#include "tall.cuh"
 
 struct FeaturesForward {
     const StepState *state;
@@ -53,7 +54,7 @@ template <class Mode> DEVICE_INLINE void features_forward(const FeaturesForward 
 
 KERNELS_OF_MODES(features_forward, FeaturesForward, forward_threads, 4)
 
-constexpr int backward_threads = 1024, backward_channels = 64;
+constexpr int backward_threads = 1024, backward_channels = 64, backward_sums = rows_at_end * 2 * backward_channels;
 PUBLISH(features_backward_channels, backward_channels)
 
 // du where u is above 0 and was not dropped, and the gradients of batch norm or of the bias. Blocks along y have so many channels each.
@@ -61,10 +62,8 @@ PUBLISH(features_backward_channels, backward_channels)
 template <class Mode> DEVICE_INLINE void features_backward(const FeaturesBackward &p) {
     using Element = typename Mode::Element;
     constexpr int of_unit = Mode::of_unit;
-    __shared__ double scratch[4 * backward_threads];
-    __shared__ float sums[2 * backward_channels];
-    float(&of_threads)[of_unit][backward_threads] = *reinterpret_cast<float(*)[of_unit][backward_threads]>(scratch); // at first
-    static_assert(sizeof(of_threads) <= sizeof(scratch), "in the same room");
+    float *sums = sums_at_end();
+    float(&of_threads)[of_unit][backward_threads] = *reinterpret_cast<float(*)[of_unit][backward_threads]>(sums + backward_sums);
     const int channels = p.norm.channels, first_channel = (int)blockIdx.y * backward_channels;
     const int units = smaller(backward_channels, channels - first_channel) / of_unit, thread = (int)threadIdx.x;
     const int rows_of_block = backward_threads / units, step = (int)gridDim.x * rows_of_block;
@@ -75,7 +74,7 @@ template <class Mode> DEVICE_INLINE void features_backward(const FeaturesBackwar
     struct Row {
         Unit dz, y;
     };
-    const auto place = [&](int row) { return (long long)row * channels + channel; };
+    const auto place = [&](int row) { return (long long)row * channels + here(channel); };
     const auto load = [&](int row) -> Row { // past the end, the last one
         const long long from = place(smaller(row, p.rows - 1));
         return {load_unit(static_cast<const Element *>(p.dz) + from), load_unit(static_cast<const Element *>(p.marked) + from)};
@@ -84,13 +83,13 @@ template <class Mode> DEVICE_INLINE void features_backward(const FeaturesBackwar
     for (Row next = load(row); row < p.rows; row += step) {
         const Row now = next;
         next = load(row + step); // on its way meanwhile
-        const Values<of_unit> y = Mode::widen(now.y);
+        Values<of_unit> y = Mode::widen(now.y);
         Values<of_unit> du = Mode::widen(now.dz);
-        bool passes[of_unit];
 #pragma unroll
         for (int c = 0; c < of_unit; ++c) {
-            passes[c] = fused_multiply_add(y.v[c], scale.v[c], shift.v[c]) > 0;
-            du.v[c] = passes[c] ? du.v[c] * p.keep_scale : 0.0f;
+            const bool passes = fused_multiply_add(y.v[c], scale.v[c], shift.v[c]) > 0;
+            du.v[c] = passes ? du.v[c] * p.keep_scale : 0.0f;
+            y.v[c] = passes ? y.v[c] : 0.0f;
         }
         const Unit out = Mode::narrow(du);
         store_unit(static_cast<Element *>(p.du) + place(row), out);
@@ -98,13 +97,14 @@ template <class Mode> DEVICE_INLINE void features_backward(const FeaturesBackwar
 #pragma unroll
         for (int c = 0; c < of_unit; ++c) {
             of_du.v[c] += du.v[c];
-            of_du_y.v[c] = passes[c] ? fused_multiply_add(du.v[c], y.v[c], of_du_y.v[c]) : of_du_y.v[c];
+            of_du_y.v[c] = fused_multiply_add(du.v[c], y.v[c], of_du_y.v[c]);
         }
     }
     let_next_kernel_begin();
-    // A warp adds up what the threads with a channel have.
+    // A warp adds up what the threads with a channel have, but for the last rows_at_end sums. The step is not known, or
+    // clang would count in a predicate, and move that.
 #pragma unroll 1
-    for (float *to = sums; to < sums + 2 * backward_channels; to += backward_channels, of_du = of_du_y) {
+    for (int first = 0; first < 2 * backward_channels; first += here(backward_channels), of_du = of_du_y) {
         __syncthreads();
 #pragma unroll
         for (int c = 0; c < of_unit; ++c) {
@@ -117,15 +117,17 @@ template <class Mode> DEVICE_INLINE void features_backward(const FeaturesBackwar
                 sum += of_threads[c % of_unit][at * units + c / of_unit];
             }
 #pragma unroll
-            for (int mask = 16; mask > 0; mask /= 2) {
+            for (int mask = 16; mask >= rows_at_end; mask /= 2) {
                 sum += shuffle_xor(sum, mask);
             }
-            if (lane() == 0) {
-                to[c] = sum;
+            if (lane() < rows_at_end) {
+                sums[lane() * 2 * backward_channels + first + c] = sum;
             }
         }
     }
-    finish<backward_threads, true>(p.norm, sums, first_channel, backward_channels, scratch);
+    finish<true>(p.norm, first_channel, backward_channels);
 }
 
+SHARED_MEMORY(features_backward_bf16, 2 * (backward_sums + 8 * backward_threads))
+SHARED_MEMORY(features_backward_f32, 2 * (backward_sums + 8 * backward_threads))
 KERNELS_OF_MODES(features_backward, FeaturesBackward, backward_threads, 1)

@@ -57,7 +57,7 @@ internal sealed partial class LayerKernels(KernelSource source, Func<KernelSourc
             int done = 0, batch = kernel["bytes_of_batch"]; // at the start of the parameters: it differs between launches of a layer
             Dictionary<string, Load> addresses = [];
             HashSet<string> nulls = ["0"];
-            foreach (Match match in LoadOrCopyOrTest().Matches(text))
+            foreach (Match match in LoadOrCopyOrTest().Matches(text, text.IndexOf(".entry ", StringComparison.Ordinal)))
             {
                 if (Piece(match) is { } piece)
                 {
