@@ -38,7 +38,15 @@ public class FusedNetworkTests
         ]), // sides 24, 22, 11, 7 and 3
         new("bias", Digit,
         [
-            .. Block(1, 1, 40, 3, 2, norm: false, drop: 0.1), .. Block(2, 40, 8, 3, 0, norm: true, pool: true), .. Dense(8 * 14 * 14, 32),
+            .. Block(1, 1, 40, 3, 2, norm: false), .. Block(2, 40, 8, 3, 0, norm: true, pool: true), .. Dense(8 * 14 * 14, 32),
+        ]),
+        new("made", Digit,
+        [
+            .. Block(1, 1, 24, 3, 0, norm: true), .. Block(2, 24, 40, 5, 1, norm: true, pool: true, drop: 0.2), .. Dense(40 * 12 * 12, 32),
+        ]), // the second convolution makes the first layer's activation, as in "bias" and "wide"
+        new("many", Digit,
+        [
+            .. Block(1, 1, 136, 3, 0, norm: true), .. Block(2, 136, 8, 3, 0, norm: true, pool: true), .. Dense(8 * 12 * 12, 32),
         ]),
         new("single", Digit, [.. Block(1, 1, 8, 3, 0, norm: true, drop: 0.2), .. Dense(8 * 26 * 26, 32)]),
         new("wide", Digit,
@@ -51,7 +59,7 @@ public class FusedNetworkTests
     ];
 
     public static TheoryData<string, Precision, int> Cases => new(
-        from network in All.Where(network => network.Name != "wide")
+        from network in All.Where(network => network.Name is not ("many" or "wide"))
         from precision in new[] { Precision.Bf16, Precision.Tf32, Precision.Fp32 }
         from batch in new[] { 1, 7 }
         where batch > 1 || network.Name == "valid"
@@ -78,6 +86,9 @@ public class FusedNetworkTests
     [InlineData("seven", Precision.Bf16, 46, 89)]
     [InlineData("seven", Precision.Tf32, 84, 86)]
     [InlineData("seven", Precision.Fp32, 70, 120)]
+    [InlineData("made", Precision.Bf16, 108, 80)]
+    [InlineData("made", Precision.Tf32, 46, 89)]
+    [InlineData("made", Precision.Fp32, 84, 86)]
     public void A_step_follows_the_reference_on_other_GPUs(string name, Precision precision, int multiprocessors, int capability)
     {
         Gpu.RequireSoftware();
@@ -95,11 +106,12 @@ public class FusedNetworkTests
         Assert.Equal($"the fused kernels take batches of up to 131072 digits, not {TooMany}; choose a smaller batch", e.Message);
     }
 
-    /// <summary>As many channels as there may be.</summary>
+    /// <summary>As many channels as there may be; more of a first layer than the second one makes.</summary>
     [Theory]
-    [InlineData(Precision.Bf16)]
-    [InlineData(Precision.Fp32)]
-    public void A_step_of_a_wide_network_follows_the_reference(Precision precision) => FollowDouble("wide", precision, batch: 2);
+    [InlineData("wide", Precision.Bf16)]
+    [InlineData("wide", Precision.Fp32)]
+    [InlineData("many", Precision.Tf32)]
+    public void A_step_of_a_wide_network_follows_the_reference(string name, Precision precision) => FollowDouble(name, precision, batch: 2);
 
     /// <summary>Augmentation and dropout draw the CPU's numbers, in layers with and without pooling, the first among them.</summary>
     [Theory]
@@ -108,6 +120,7 @@ public class FusedNetworkTests
     [InlineData("thirteen")]
     [InlineData("seven")]
     [InlineData("bias")]
+    [InlineData("made")]
     [InlineData("single")]
     public void Steps_with_augmentation_and_dropout_follow_the_CPU(string name)
     {

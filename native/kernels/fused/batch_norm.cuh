@@ -60,24 +60,28 @@ DEVICE_INLINE void use_statistics(const ChannelNorm &norm, double average, doubl
         (float)((1 - momentum) * norm.running_variance[channel] + momentum * variance * (norm.values / (norm.values - 1)));
 }
 
-// What dY takes from y, and the constant in it.
-struct FromY {
-    float from_y, constant;
+// The gradients of one channel's parameters, what dY takes from y, and the constant in it. With a bias, only the first is not 0.
+struct NormGradients {
+    float d_beta, d_gamma, from_y, constant;
+
+    DEVICE_INLINE void store(const ChannelNorm &norm, int channel) const {
+        norm.d_beta[channel] = d_beta;
+        if (norm.gamma) {
+            norm.d_gamma[channel] = d_gamma;
+            *norm.of(Coefficient::from_y, channel) = from_y;
+            *norm.of(Coefficient::constant, channel) = constant;
+        }
+    }
 };
 
-// The gradients of one channel's parameters, given the sums of du and of du · y.
-DEVICE_INLINE FromY use_gradients(const ChannelNorm &norm, double du, double du_y, int channel) {
-    norm.d_beta[channel] = (float)du;
+// Given the sums of du and of du · y.
+DEVICE_INLINE NormGradients gradients_of(const ChannelNorm &norm, double du, double du_y, int channel) {
     if (!norm.gamma) {
-        return {0, 0};
+        return {(float)du, 0, 0, 0};
     }
     const double a = *norm.of(scale, channel), average = *norm.of(mean, channel), inverse = *norm.of(inverse_deviation, channel);
     const double d_gamma = inverse * (du_y - average * du), b = -a * inverse * d_gamma / norm.values;
-    const FromY made = {(float)b, (float)(-a * du / norm.values - b * average)};
-    norm.d_gamma[channel] = (float)d_gamma;
-    *norm.of(from_y, channel) = made.from_y;
-    *norm.of(constant, channel) = made.constant;
-    return made;
+    return {(float)du, (float)d_gamma, (float)b, (float)(-a * du / norm.values - b * average)};
 }
 
 constexpr int rows_at_end = 4; // of sums that a block has when it ends, at the start of its dynamic shared memory
@@ -153,7 +157,7 @@ template <bool Gradients> DEVICE_INLINE void finish(const ChannelNorm &norm, int
     const int c = (int)threadIdx.x;
     if (c < width && first_channel + c < norm.channels) {
         if constexpr (Gradients) {
-            use_gradients(norm, totals[c], totals[width + c], first_channel + c);
+            gradients_of(norm, totals[c], totals[width + c], first_channel + c).store(norm, first_channel + c);
         } else {
             const double average = totals[c] / norm.values, square = totals[width + c] / norm.values;
             use_statistics(norm, average, square - average * average, first_channel + c);

@@ -1,6 +1,7 @@
 // Gradients of data. dY is made from y and the gradient of u on the way into shared memory and convolved with the weights turned round;
 // what comes out goes back through dropout and ReLU of the layer below, and leaves as that layer's gradient of u, with the sums for its
-// parameters. Where the layer below is the first, the sums for its weights' gradient are made as well, and du need not be stored.
+// parameters. Where the layer below is the first one and y of it is not stored, neither is du: what leaves is the sums from which the
+// gradients of all its parameters follow.
 #include "first_sums.cuh"
 
 struct ConvBackwardData {
@@ -11,9 +12,9 @@ struct ConvBackwardData {
     const void *below; // y of the layer below, or `marked`
     Affine affine_below;
     float keep_scale; // of its dropout
-    void *du_below;   // none: it need not be stored
+    void *du_below;
     ChannelNorm norm_below;
-    FirstGradient first; // the layer below, of blocks of 32 outputs
+    FirstGradient first; // the layer below, of blocks of 32 outputs, in place of its y, du and norm
 };
 
 template <class Mode, int Groups> struct MaskedOutput {
@@ -46,7 +47,8 @@ template <class Mode, int Groups> struct MaskedOutput {
 
     DEVICE_INLINE void take(const Convolution &c, const TileRows &rows, const TileColumns &columns, const Sums<Groups> &made) {
         if (is_first()) {
-            __syncthreads(); // the planes are free
+            take_first(c, rows, columns, made);
+            return;
         }
 #pragma unroll
         for (int group = 0; group < Groups; ++group) {
@@ -64,35 +66,21 @@ template <class Mode, int Groups> struct MaskedOutput {
 #pragma unroll
                     for (int row = 0; row < 2; ++row) {
                         const int of_row = row * c.out_width * c.outs;
-                        const bool is_there = row < pixels.count && exists;
-                        Eight du = made.eight(2 * pair + row, half, group);
-                        if (is_there) {
-                            Eight y = load_eight<Mode>(y_of_column + of_row);
+                        if (row < pixels.count && exists) {
+                            Eight du = made.eight(2 * pair + row, half, group), y = load_eight<Mode>(y_of_column + of_row);
 #pragma unroll
                             for (int i = 0; i < 8; ++i) { // what was dropped is NaN, and no u above 0
                                 const bool is_active = fused_multiply_add(y.v[i], a.v[i], b.v[i]) > 0;
                                 du.v[i] = is_active ? du.v[i] * p.keep_scale : 0.0f;
                                 y.v[i] = is_active ? y.v[i] : 0.0f;
                             }
-                            if (p.du_below) {
-                                store_eight<Mode>(du_of_column + of_row, du);
-                            }
+                            store_eight<Mode>(du_of_column + of_row, du);
                             of_tile.add(du, y);
-                        }
-                        if (is_first() && 2 * pair < c.fragments) {
-#pragma unroll
-                            for (int i = 0; i < FirstSums<Mode>::units; ++i) {
-                                first.put(2 * pair + row, 8 * half + lane() / 4, i,
-                                          is_there ? narrow_unit<Mode>(du, i) : Unit{{0, 0, 0, 0}});
-                            }
                         }
                     }
                 }
             }
             sums.add(group, of_tile);
-        }
-        if (is_first()) {
-            first.add(c, first.rows(rows));
         }
     }
 
@@ -100,16 +88,47 @@ template <class Mode, int Groups> struct MaskedOutput {
         if (is_first()) {
             __syncthreads();
             first.finish();
+            return;
         }
         sums.leave();
         ::finish<true>(p.norm_below, (int)blockIdx.y * 32 * Groups, 32 * Groups);
+    }
+
+  private:
+    DEVICE_INLINE void take_first(const Convolution &c, const TileRows &rows, const TileColumns &columns, const Sums<Groups> &made) {
+        __syncthreads(); // the planes are free
+        const TileRows of_first = first.rows(rows);
+        const auto active = first.where_active(c, of_first, p.affine_below);
+#pragma unroll
+        for (int pair = 0; pair < most_pairs; ++pair) {
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                const TwoPixels pixels(columns, pair, half);
+#pragma unroll
+                for (int row = 0; row < 2; ++row) {
+                    Eight du = made.eight(2 * pair + row, half, 0);
+#pragma unroll
+                    for (int i = 0; i < 8; ++i) {
+                        du.v[i] = active.is(2 * pair + row, half, i) ? du.v[i] : 0.0f;
+                    }
+                    if (2 * pair < c.fragments) {
+#pragma unroll
+                        for (int i = 0; i < FirstSums<Mode>::units; ++i) {
+                            first.put(2 * pair + row, 8 * half + lane() / 4, i,
+                                      row < pixels.count ? narrow_unit<Mode>(du, i) : Unit{{0, 0, 0, 0}});
+                        }
+                    }
+                }
+            }
+        }
+        first.add(c, of_first);
     }
 };
 
 static_assert(units_of_chunk == conv_warps, "each warp has a plane of scratch");
 
 template <class Mode, int Groups> DEVICE_INLINE void conv_backward_data(const ConvBackwardData &p) {
-    GradientInput<Mode> input{p.layer};
+    const GradientInput<Mode> input{p.layer};
     const unsigned plane = p.shape.plane_bytes();
     MaskedOutput<Mode, Groups> output{
         p,

@@ -1,7 +1,7 @@
 // Gradients of the weights of a convolution: dW (outs, side, side, channels) is the sum over all pixels of dY times what each tap sees of
 // the input. Both are made in shared memory. Pixels are what is summed over: sixteen neighbouring positions of the tall image at a time,
 // where dY is zero between images and rows. A block has 64 outputs, 32 channels and nine taps, a warp eight of these channels.
-#include "first_layer.cuh"
+#include "first_activation.cuh"
 
 struct ConvBackwardWeights {
     Batch batch;
@@ -10,6 +10,7 @@ struct ConvBackwardWeights {
     PreviousLayer before;
     float *partial; // (gridDim.x, outs, taps, channels)
     FirstInput first;
+    const float *first_w; // as of ConvForward
 };
 
 constexpr int taps_of_block = 9, outs_of_block = 64, channels_of_block = 32;
@@ -215,11 +216,8 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const ConvBackwar
     for (unsigned at = threadIdx.x * 16; at < planes_bytes; at += conv_threads * 16) {
         store_unit(dy + at, {{0, 0, 0, 0}});
     }
-    const bool is_first = p.first.x;
-    const WindowTile<Mode> windows{reinterpret_cast<typename Mode::Element *>(input + Gradient::channel_units * c.plane_bytes())};
-    if (is_first) {
-        windows.clear(p.first.shape);
-    }
+    const ConvolutionInput<Mode, true> source{p.before, p.first, p.first_w, c.channels, dy + planes_bytes};
+    source.begin();
     const int fragments = (smaller(c.outs - first_out, outs_of_block) + 15) / 16;
     Gradient gradient;
     int tile = (int)blockIdx.x;
@@ -233,14 +231,8 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const ConvBackwar
         const TallRows of_input = {samples, here(c.height), here(c.width), here(c.channels), padding,    padding,
                                    pitch,   plane,          c.by_pairs(),  by_period,        first_slot, c.slots};
         __syncthreads();
-        GradientInput<Mode>{p.layer}.fill(of_dy, here(first_out), out_units, dy);
-        if (is_first) {
-            const int first = here(first_channel);
-            WindowInput<Mode>{p.first, windows}.fill(of_input, windows.see(p.first, of_input, first == 0), first, Gradient::channel_units,
-                                                     input);
-        } else {
-            ActivatedInput<Mode>{p.before}.fill(of_input, here(first_channel), Gradient::channel_units, input);
-        }
+        GradientInput<Mode>{p.layer}.fill(of_dy, here(first_out), out_units, true, dy);
+        source.fill(of_input, here(first_channel), Gradient::channel_units, true, input);
         let_products_see_writes();
         __syncthreads();
         Mode::with_products([&](auto how) __attribute__((always_inline)) {

@@ -1,6 +1,6 @@
 // A convolution forward. What it reads is normalized and activated on the way into shared memory, or windows of the input, or the first
 // layer's activation, which it makes itself. It leaves its output before batch norm, the same pooled where a pooling follows, and the
-// batch's statistics; or in predictions, its activation alone.
+// batch's statistics, or these alone; or in predictions, its activation alone.
 #include "first_activation.cuh"
 
 struct ConvForward {
@@ -14,40 +14,7 @@ struct ConvForward {
     Affine activation;  // with a shift: what comes out is activated
     ChannelNorm norm;
     FirstInput first;     // of blocks of 32 outputs
-    const float *first_w; // (outs, taps): the convolution is the second one and makes the activation of the first, `before`
-};
-
-template <class Mode, int Groups> struct ForwardInput {
-    const ConvForward &p;
-    unsigned char *behind;
-
-    DEVICE_INLINE bool has_windows() const { return Groups == 1 && p.first.x; }
-    DEVICE_INLINE FirstActivation<Mode> activation() const { return {p.first, p.first_w, p.before.affine, p.shape.channels, behind}; }
-    DEVICE_INLINE WindowTile<Mode> windows() const {
-        return p.first_w ? activation().windows() : WindowTile<Mode>{reinterpret_cast<typename Mode::Element *>(behind)};
-    }
-
-    DEVICE_INLINE void begin() const {
-        if (has_windows()) {
-            windows().clear(p.first.shape);
-            if (p.first_w) {
-                activation().begin();
-            }
-        }
-    }
-
-    DEVICE_INLINE void fill(const TallRows &rows, int first_channel, int units, unsigned char *planes) const {
-        if (!has_windows()) {
-            ActivatedInput<Mode>{p.before}.fill(rows, first_channel, units, planes);
-            return;
-        }
-        const TileRows read = windows().see(p.first, rows, first_channel == 0);
-        if (p.first_w) {
-            activation().fill(rows, read, first_channel, planes);
-        } else {
-            WindowInput<Mode>{p.first, windows()}.fill(rows, read, first_channel, units, planes);
-        }
-    }
+    const float *first_w; // (outs, taps) of the first layer, if the convolution is the second one and makes its activation
 };
 
 template <class Mode, int Groups> struct ForwardOutput {
@@ -126,7 +93,7 @@ template <class Mode, int Groups> struct ForwardOutput {
 template <class Mode, int Groups> DEVICE_INLINE void conv_forward(const ConvForward &p) {
     const Convolution &c = p.shape;
     unsigned char *behind = dynamic_shared_memory + units_of_chunk * c.plane_bytes() + c.ring * c.side * piece_bytes;
-    ForwardInput<Mode, Groups> input{p, behind};
+    const ConvolutionInput<Mode, Groups == 1> input{p.before, p.first, p.first_w, c.channels, behind};
     input.begin();
     ForwardOutput<Mode, Groups> output{p, {}};
     convolve<Mode, Groups>(p.batch, p.shape, p.w, input, output);

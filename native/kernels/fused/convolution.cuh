@@ -84,19 +84,21 @@ template <int Groups> struct WeightStream {
 constexpr int most_pairs = 2, most_fragments = 2 * most_pairs;
 PUBLISH(most_fragments_of_warp, most_fragments)
 
+// Eight neighbouring outputs of a pixel of a fragment: of a group of 32 those from 8 t on, of pixel g or g + 8.
+template <int Tiles> DEVICE_INLINE Eight eight_of(const float (&fragment)[Tiles][4], int half, int group = 0) {
+    Eight out;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+        out.v[i] = fragment[4 * group + i / 2][2 * half + i % 2];
+    }
+    return out;
+}
+
 // Sums of a warp's pixels and a block's outputs.
 template <int Groups> struct Sums {
     float of[most_fragments][4 * Groups][4];
 
-    // Eight neighbouring outputs of a pixel: those from 32 group + 8 t on, of pixel g or g + 8 of a fragment.
-    DEVICE_INLINE Eight eight(int fragment, int half, int group) const {
-        Eight out;
-#pragma unroll
-        for (int i = 0; i < 8; ++i) {
-            out.v[i] = of[fragment][4 * group + i / 2][2 * half + i % 2];
-        }
-        return out;
-    }
+    DEVICE_INLINE Eight eight(int fragment, int half, int group) const { return eight_of(of[fragment], half, group); }
 };
 
 // What a tap sees in a row of input, for sixteen columns of each pair: a left factor as it was loaded.
@@ -257,10 +259,10 @@ template <class Mode> struct Pixels {
     }
 };
 
-// Tile after tile: input.fill(rows, first channel, units, planes) makes a chunk of channels of the rows that a tile reads;
+// Tile after tile: input.fill(rows, first channel, units, first of tile, planes) makes a chunk of channels of the rows that a tile reads;
 // output.begin(shape, rows) may fill memory of its own, and output.take(shape, rows, columns, sums) gets all sums of it.
 template <class Mode, int Groups, class Input, class Output>
-DEVICE_INLINE void convolve(const Batch &batch, const Convolution &c, const void *weights, Input &input, Output &output) {
+DEVICE_INLINE void convolve(const Batch &batch, const Convolution &c, const void *weights, const Input &input, Output &output) {
     unsigned char *planes = dynamic_shared_memory;
     const unsigned plane = c.plane_bytes(), first_byte = SHARED_ADDRESS(planes);
     const int chunks = (c.channels + chunk_channels<Mode> - 1) / chunk_channels<Mode>, pairs = c.fragments / 2, side = c.side;
@@ -283,7 +285,7 @@ DEVICE_INLINE void convolve(const Batch &batch, const Convolution &c, const void
             if (chunk == 0) {
                 output.begin(c, rows);
             }
-            input.fill(read, chunk * chunk_channels<Mode>, units_of_chunk, planes);
+            input.fill(read, chunk * chunk_channels<Mode>, units_of_chunk, chunk == 0, planes);
             const int steps = c.channels - chunk * chunk_channels<Mode> > chunk_channels<Mode> / 2 ? 2 : 1;
             unsigned first = first_byte + lane() / 16 * plane;
 #pragma unroll 1

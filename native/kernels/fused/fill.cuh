@@ -176,7 +176,7 @@ template <class Mode> struct ActivatedInput {
 template <class Mode> struct GradientInput {
     const GradientLayer &layer;
 
-    DEVICE_INLINE void fill(const TallRows &rows, int first_channel, int units, unsigned char *planes) const {
+    DEVICE_INLINE void fill(const TallRows &rows, int first_channel, int units, bool, unsigned char *planes) const {
         const UnitOf unit(first_channel, units);
         const int channel = unit.existing(rows);
         Factors of = {layer.affine.scales<Mode::of_unit>(channel), load_values<Mode::of_unit>(layer.affine.from_y + channel),

@@ -1,4 +1,4 @@
-// The first layer's activation, made where the second convolution reads it, for predictions: neither y nor that is ever in memory.
+// The activation of a first layer of three by three, made where the second convolution reads it: neither y nor that is ever in memory.
 #pragma once
 
 #include "first_layer.cuh"
@@ -11,7 +11,9 @@ template <class Mode> struct FirstActivation {
     using Windows = WindowTile<Mode>;
 
     static constexpr int of_word = Windows::of_register; // elements, and windows that a left factor serves
-    static constexpr int tiles = Mode::of_unit / 2, pairs_at_once = 8 * of_word;
+    static constexpr int tiles = Mode::of_unit / 2, pairs_at_once = 8 * of_word, side = 3;
+    static constexpr int words_of_line = (side + of_word - 1) / of_word, words = side * words_of_line, steps = (words + 7) / 8;
+    static constexpr int units = steps * of_word * tiles / 2; // of a lane, for a chunk of outputs
 
     const FirstInput &layer;
     const float *weights; // (outputs, taps)
@@ -23,14 +25,13 @@ template <class Mode> struct FirstActivation {
 
     // Once, before a barrier.
     DEVICE_INLINE void begin() const {
-        const int side = layer.shape.side;
 #pragma unroll 1
         for (int i = (int)threadIdx.x; i < all_units() * 128; i += conv_threads) {
             const int of_lane = i % 4, t = i / 4 % 4, g = i / 16 % 8, number = i / 128;
             const int tile = number % (tiles / 2) * 2 + of_lane / 2, right = number / (tiles / 2) % of_word;
-            const int of_chunk = number / (tiles / 2 * of_word), chunk = of_chunk / steps(), step = of_chunk - chunk * steps();
+            const int of_chunk = number / (tiles / 2 * of_word), chunk = of_chunk / steps, step = of_chunk % steps;
             const int out = chunk * chunk_channels<Mode> + g / 2 * Mode::of_unit + 2 * tile + g % 2;
-            const int word = 8 * step + of_lane % 2 * 4 + t, y = line_of(word), x = (word - y * words_of_line()) * of_word - right;
+            const int word = 8 * step + of_lane % 2 * 4 + t, y = word / words_of_line, x = word % words_of_line * of_word - right;
             float seen[of_word] = {};
 #pragma unroll
             for (int k = 0; k < of_word; ++k) {
@@ -81,13 +82,7 @@ template <class Mode> struct FirstActivation {
     }
 
   private:
-    // A line has two words in bfloat16, or three; in float32, three or five. Of all words, the line is exact.
-    DEVICE_INLINE int words_of_line() const { return of_word == 2 ? (layer.shape.side + 1) / 2 : layer.shape.side; }
-    DEVICE_INLINE int line_of(int word) const { return word * (words_of_line() == 2 ? 32 : words_of_line() == 3 ? 22 : 13) >> 6; }
-    DEVICE_INLINE int words() const { return layer.shape.side * words_of_line(); }
-    DEVICE_INLINE int steps() const { return (words() + 7) >> 3; }
-    DEVICE_INLINE int all_units() const { return (outs + chunk_channels<Mode> - 1) / chunk_channels<Mode> * units(); }
-    DEVICE_INLINE int units() const { return steps() * of_word * tiles / 2; } // of a lane, for a chunk of outputs
+    DEVICE_INLINE int all_units() const { return (outs + chunk_channels<Mode> - 1) / chunk_channels<Mode> * units; }
 
     // Two neighbouring pixels, all of which four lanes make.
     struct Pair {
@@ -128,45 +123,79 @@ template <class Mode> struct FirstActivation {
 
     // upper, lower: what the lane's rows of left factors see.
     DEVICE_INLINE void multiply(float (&y)[of_word][tiles][4], unsigned upper, unsigned lower, int first_channel) const {
-        const int first_unit = first_channel / chunk_channels<Mode> * units();
-        if constexpr (of_word == 2) { // one step, or two
-            multiply(y, upper, lower, first_unit, 0);
-            if (steps() > 1) {
-                multiply(y, upper, lower, first_unit, 1);
+        unsigned from = SHARED_ADDRESS(factors) + (unsigned)(first_channel / chunk_channels<Mode> * units) * 512 + lane() * 16;
+        const int all = here(steps); // else a loop of two rounds has a predicate in place of a number
+        int step = 0;
+        do {
+            unsigned seen[4];
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                const int word = smaller(8 * step + 4 * half + lane() % 4, words - 1);
+                const unsigned place = (unsigned)(word / words_of_line * Windows::line_bytes(layer.shape) + word % words_of_line * 4);
+                seen[2 * half] = load_word(upper + place), seen[2 * half + 1] = load_word(lower + place);
             }
-        } else {
-            int step = 0;
-            do {
-                multiply(y, upper, lower, first_unit, step);
-            } while (++step < steps());
+            Mode::with_products([&](auto how) __attribute__((always_inline)) {
+                using Products = decltype(how);
+                typename Products::template Factor<4> left;
+                Products::prepare(left, seen);
+#pragma unroll
+                for (int window = 0; window < of_word; ++window) {
+#pragma unroll
+                    for (int tile = 0; tile < tiles; tile += 2) {
+                        const Unit both = load_unit(SHARED_POINTER(const Unit, from));
+                        typename Products::template Factor<2> first, second;
+                        Products::prepare(first, {both.w[0], both.w[1]});
+                        Products::prepare(second, {both.w[2], both.w[3]});
+                        Products::multiply(y[window][tile], left, first);
+                        Products::multiply(y[window][tile + 1], left, second);
+                        from += 512;
+                    }
+                }
+            });
+        } while (++step < all);
+    }
+};
+
+// What a convolution reads: the activation of the layer before it, which may be made here, or windows of the input.
+template <class Mode, bool MayBeFirst> struct ConvolutionInput {
+    const PreviousLayer &before;
+    const FirstInput &first;
+    const float *first_w; // the convolution is the second one and makes the activation of the first, `before`
+    int channels;
+    unsigned char *behind; // what is free of shared memory
+
+    // Once, before a barrier.
+    DEVICE_INLINE void begin() const {
+        if (has_windows()) {
+            windows().clear(first.shape);
+            if (first_w) {
+                activation().begin();
+            }
         }
     }
 
-    DEVICE_INLINE void multiply(float (&y)[of_word][tiles][4], unsigned upper, unsigned lower, int first_unit, int step) const {
-        unsigned from = SHARED_ADDRESS(factors) + (unsigned)(first_unit + step * (of_word * tiles / 2)) * 512 + lane() * 16, seen[4];
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            const int word = smaller(8 * step + 4 * half + lane() % 4, words() - 1), line = line_of(word);
-            const unsigned place = (unsigned)(line * Windows::line_bytes(layer.shape) + (word - line * words_of_line()) * 4);
-            seen[2 * half] = load_word(upper + place), seen[2 * half + 1] = load_word(lower + place);
+    // first_of_tile: the first of some calls for the same rows.
+    DEVICE_INLINE void fill(const TallRows &rows, int first_channel, int units, bool first_of_tile, unsigned char *planes) const {
+        if (!has_windows()) {
+            ActivatedInput<Mode>{before}.fill(rows, first_channel, units, planes);
+            return;
         }
-        Mode::with_products([&](auto how) __attribute__((always_inline)) {
-            using Products = decltype(how);
-            typename Products::template Factor<4> left;
-            Products::prepare(left, seen);
-#pragma unroll
-            for (int window = 0; window < of_word; ++window) {
-#pragma unroll
-                for (int tile = 0; tile < tiles; tile += 2) {
-                    const Unit both = load_unit(SHARED_POINTER(const Unit, from));
-                    typename Products::template Factor<2> first, second;
-                    Products::prepare(first, {both.w[0], both.w[1]});
-                    Products::prepare(second, {both.w[2], both.w[3]});
-                    Products::multiply(y[window][tile], left, first);
-                    Products::multiply(y[window][tile + 1], left, second);
-                    from += 512;
-                }
-            }
-        });
+        const TileRows read = windows().see(first, rows, first_of_tile);
+        if (!first_w) {
+            WindowInput<Mode>{first, windows()}.fill(rows, read, first_channel, units, planes);
+            return;
+        }
+        const int all = here(units); // else a loop of two rounds has a predicate in place of a number
+#pragma unroll 1
+        for (int unit = 0; unit < all; unit += units_of_chunk) {
+            activation().fill(rows, read, first_channel + unit * Mode::of_unit, planes + unit * rows.plane * 16);
+        }
+    }
+
+  private:
+    DEVICE_INLINE bool has_windows() const { return MayBeFirst && first.x; }
+    DEVICE_INLINE FirstActivation<Mode> activation() const { return {first, first_w, before.affine, channels, behind}; }
+    DEVICE_INLINE WindowTile<Mode> windows() const {
+        return first_w ? activation().windows() : WindowTile<Mode>{reinterpret_cast<typename Mode::Element *>(behind)};
     }
 };

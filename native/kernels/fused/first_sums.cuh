@@ -3,41 +3,30 @@
 
 #include "first_layer.cuh"
 
-// What the kernel that makes the first layer's du leaves for the gradient of its weights. y is linear in what the taps see. So with
-// dY = scale · du + from_y · y + constant, which is known only after all sums, all follows from sums over all pixels: of du times what each
-// tap sees, and with batch norm the moments, of what two taps see, where a last tap sees 1 everywhere.
+// What the kernel that makes the first layer's du leaves for the gradients of its parameters. y is linear in what the taps see. So are
+// dY = scale · du + from_y · y + constant and its coefficients' sums: all follows from sums over all pixels, of du times what each tap
+// sees, and with batch norm the moments, of what two taps see, where a last tap sees 1 everywhere.
 struct FirstGradient {
     FirstInput input; // rows as those of the tiles in which du is made
+    const float *w;   // (outs, taps)
     float *partial;   // (gridDim.x, gridDim.y, sums)
     unsigned has_moments;
 };
 
-// Sums of a block lie in blocks of 16 taps by eight columns, as products leave them: (blocks, 32 lanes, 4). For each sixteen of taps there
-// are 32 outputs, and the moments with the same sixteen; then those of the first sixteen with the second. Of several groups of outputs, the
-// first one has the moments.
-constexpr int blocks_of_taps = 6, blocks_of_outs = 4, bytes_of_block = 512;
-PUBLISH(first_sum_blocks, blocks_of_taps)
-PUBLISH(first_moment_blocks, blocks_of_taps - blocks_of_outs)
-PUBLISH(first_block_bytes, bytes_of_block)
-
+// Sums of a group of 32 outputs lie in blocks of 16 taps by eight columns, as products leave them: (blocks, 32 lanes, 4). The first blocks
+// are of outputs. Those behind them are the moments, of the first group alone.
 struct FirstBlocks {
-    unsigned halves; // sixteens of taps, the last one included
+    static constexpr int taps = 9, of_outs = 4, count = of_outs + 2, sums = count * 128;
 
-    DEVICE_INLINE FirstBlocks(unsigned taps) : halves(taps / 16 + 1) {}
-    DEVICE_INLINE unsigned count() const { return halves == 1 ? blocks_of_taps : 3 * blocks_of_taps - blocks_of_outs; }
+    DEVICE_INLINE static unsigned sum(unsigned out, unsigned tap) { return out / 32 * sums + element(out % 32, tap); }
+    DEVICE_INLINE static unsigned moment(unsigned a, unsigned b) { return element(of_outs * 8 + b, a); }
 
-    DEVICE_INLINE static unsigned element(unsigned block, unsigned row, unsigned column) {
-        return block * 128 + (row % 8 * 4 + column % 8 / 2) * 4 + row / 8 * 2 + column % 2;
-    }
-    DEVICE_INLINE unsigned sum(unsigned out, unsigned tap) const {
-        return out / 32 * count() * 128 + element(tap / 16 * blocks_of_taps + out % 32 / 8, tap % 16, out % 8);
-    }
-    DEVICE_INLINE unsigned moment(unsigned a, unsigned b) const {
-        const unsigned row = a < b ? a : b, column = a + b - row;
-        const unsigned first = row / 16 == column / 16 ? row / 16 * blocks_of_taps + blocks_of_outs : 2 * blocks_of_taps;
-        return element(first + column % 16 / 8, row % 16, column % 16);
+  private:
+    DEVICE_INLINE static unsigned element(unsigned column, unsigned row) {
+        return column / 8 * 128 + (row % 8 * 4 + column % 8 / 2) * 4 + row / 8 * 2 + column % 2;
     }
 };
+PUBLISH(first_sums_of_group, FirstBlocks::sums)
 
 // The sums of a block in shared memory, and how they are made. Each warp has scratch of so many bytes, for du of its pixels sixteen by
 // sixteen and in bfloat16 for what windows see of them, and later for sums of its own; behind that of all warps lies `memory`. Scratch is
@@ -47,22 +36,33 @@ template <class Mode> struct FirstSums {
     static constexpr int units = 8 / Mode::of_unit; // of eight channels
     static constexpr int steps = units;             // of products, of sixteen pixels
     static constexpr int row_bytes = 64 * units;    // of du of a pixel
+    static constexpr int of_word = Windows::of_register, taps = FirstBlocks::taps;
+    static constexpr int steps_of_taps = (taps + 8 * of_word - 1) / (8 * of_word); // of products that make y
 
     const FirstGradient &p;
     unsigned char *all_scratch;
     unsigned scratch_bytes;
     unsigned char *memory;
 
-    DEVICE_INLINE FirstBlocks blocks() const { return FirstBlocks((unsigned)p.input.shape.taps()); }
-    DEVICE_INLINE Windows windows() const {
-        return {reinterpret_cast<typename Mode::Element *>(memory + blocks().count() * bytes_of_block)};
-    }
+    DEVICE_INLINE unsigned char *factors() const { return memory + FirstBlocks::sums * sizeof(float); }
+    DEVICE_INLINE Windows windows() const { return {reinterpret_cast<typename Mode::Element *>(factors() + steps_of_taps * 1024)}; }
     DEVICE_INLINE Four<float> *totals() const { return reinterpret_cast<Four<float> *>(memory); }
 
     DEVICE_INLINE void clear() const {
         windows().clear(p.input.shape);
-        for (int i = (int)threadIdx.x; i < (int)blocks().count() * 32; i += conv_threads) {
+        for (int i = (int)threadIdx.x; i < FirstBlocks::count * 32; i += conv_threads) {
             totals()[i] = {};
+        }
+#pragma unroll 1
+        for (int i = (int)threadIdx.x; i < steps_of_taps * 256; i += conv_threads) { // (steps, pairs of tiles, 32 lanes, 4 words)
+            const int of_lane = i % 4, t = i / 4 % 4, g = i / 16 % 8, tile = i / 128 % 2 * 2 + of_lane / 2;
+            const int out = (int)blockIdx.y * 32 + g / 2 * 8 + 2 * tile + g % 2, tap = (i / 256 * 8 + of_lane % 2 * 4 + t) * of_word;
+            float of_taps[of_word];
+#pragma unroll
+            for (int k = 0; k < of_word; ++k) {
+                of_taps[k] = out < p.input.shape.outs && tap + k < taps ? p.w[out * taps + tap + k] : 0.0f;
+            }
+            reinterpret_cast<unsigned *>(factors())[i] = packed(of_taps);
         }
         __syncthreads();
     }
@@ -78,18 +78,84 @@ template <class Mode> struct FirstSums {
         store_unit(scratch() + sixteen * 16 * row_bytes + place(row, lane() % 4 * units + unit), du);
     }
 
-    // Adds what the pixels of a tile come to, whose du was put. c: the convolution that makes it.
-    DEVICE_INLINE void add(const Convolution &c, const TileRows &rows) const {
-        if (p.input.shape.side == 3) {
-            add_of<3>(c, rows);
-        } else {
-            add_of<5>(c, rows);
+    // Which values of the warp's pixels are active: a bit for each half of a fragment and each of the lane's eight outputs.
+    struct Active {
+        unsigned of[most_pairs] = {};
+
+        DEVICE_INLINE bool is(int fragment, int half, int i) const { return of[fragment / 2] >> (fragment % 2 * 16 + half * 8 + i) & 1; }
+    };
+
+    // u > 0, where u = scale · y + shift. c: the convolution that makes du. What windows see is where `add` finds it then.
+    DEVICE_INLINE Active where_active(const Convolution &c, const TileRows &rows, const Affine &affine) const {
+        if constexpr (steps == 1) {
+            see(c, rows);
+            __syncthreads();
         }
+        const int wanted = (int)blockIdx.y * 32 + here(lane()) % 4 * 8, channel = wanted < c.outs ? wanted : 0;
+        const Values<8> scale = affine.scales<8>(channel), shift = affine.shifts<8>(channel);
+        Active active;
+#pragma unroll 1
+        for (int fragment = 0; fragment < most_fragments; ++fragment) {
+            unsigned bits = 0;
+            if (fragment < c.fragments) {
+                float y[4][4] = {};
+                make(y, c, rows, fragment);
+#pragma unroll
+                for (int half = 0; half < 2; ++half) {
+                    const Eight of_pixel = eight_of(y, half);
+#pragma unroll
+                    for (int i = 0; i < 8; ++i) {
+                        bits |= fused_multiply_add(of_pixel.v[i], scale.v[i], shift.v[i]) > 0 ? 1u << (16 + half * 8 + i) : 0u;
+                    }
+                }
+            }
+            active.of[0] = active.of[0] >> 16 | active.of[1] << 16;
+            active.of[1] = active.of[1] >> 16 | bits;
+        }
+        return active;
+    }
+
+    // Adds what the pixels of a tile come to, whose du was put.
+    DEVICE_INLINE void add(const Convolution &c, const TileRows &rows) const {
+        const bool has_moments = p.has_moments && blockIdx.y == 0;
+        __syncthreads();
+        float sums[FirstBlocks::count][4] = {};
+        Pixel pixel;
+#pragma unroll 1
+        for (int number = 0; number < c.fragments * steps; ++number) { // of steps
+            unsigned seen[4], of_du[FirstBlocks::of_outs][2];
+            load(of_du, number / steps, number % steps);
+            if constexpr (steps == 1) {
+                load_blocks_turned(seen, seen_by(c, number) + lane() / 8 % 2 * 256 + (lane() / 16 * 8 + lane() % 8) * 16);
+            } else {
+                if (number % (2 * steps) == 0) {
+                    pixel = Pixel(p.input.shape, windows(), rows, TileColumns::first(c, number / (2 * steps)));
+                }
+                gather(seen, pixel, number % (2 * steps));
+            }
+            Mode::with_products([&](auto how) __attribute__((always_inline)) {
+                using Products = decltype(how);
+                typename Products::template Factor<4> left;
+                Products::prepare(left, seen);
+                typename Products::template Factor<2> right;
+#pragma unroll
+                for (int tile = 0; tile < FirstBlocks::of_outs; ++tile) {
+                    Products::prepare(right, of_du[tile]);
+                    Products::multiply(sums[tile], left, right);
+                }
+#pragma unroll
+                for (int i = 0; i < 2 && has_moments; ++i) { // a left factor as it was gathered is a right one, too
+                    Products::prepare(right, {seen[i], seen[i + 2]});
+                    Products::multiply(sums[FirstBlocks::of_outs + i], left, right);
+                }
+            });
+        }
+        add_up(sums);
     }
 
     // After a barrier.
     DEVICE_INLINE void finish() const {
-        const int count = (int)blocks().count() * 32;
+        constexpr int count = FirstBlocks::count * 32;
         Four<float> *to = reinterpret_cast<Four<float> *>(p.partial) + ((int)blockIdx.x * (int)gridDim.y + (int)blockIdx.y) * count;
         for (int i = (int)threadIdx.x; i < count; i += conv_threads) {
             to[i] = totals()[i];
@@ -97,6 +163,15 @@ template <class Mode> struct FirstSums {
     }
 
   private:
+    // A word of elements.
+    DEVICE_INLINE static unsigned packed(const float (&x)[of_word]) {
+        if constexpr (of_word == 2) {
+            return Bf16::pack(x[0], x[1]);
+        } else {
+            return Mode::operand(x[0]);
+        }
+    }
+
     DEVICE_INLINE unsigned char *scratch() const { return all_scratch + warp() * scratch_bytes; }
 
     // Of a unit of a pixel: those that are written and read together lie in different banks.
@@ -120,92 +195,92 @@ template <class Mode> struct FirstSums {
         }
     };
 
-    template <int Side> DEVICE_INLINE void add_of(const Convolution &c, const TileRows &rows) const {
-        constexpr int halves = Side * Side / 16 + 1, blocks = halves == 1 ? blocks_of_taps : 3 * blocks_of_taps - blocks_of_outs;
-        const bool has_moments = p.has_moments && blockIdx.y == 0;
-        const unsigned all_seen = SHARED_ADDRESS(scratch()) + (unsigned)c.fragments * 16 * row_bytes;
-        constexpr unsigned of_sixteen = halves * 512;
-        if constexpr (steps == 1) {
-#pragma unroll 1
-            for (int pair = 0; pair < c.fragments / 2; ++pair) {
-                const Pixel pixel(p.input.shape, windows(), rows, TileColumns::first(c, pair));
-                const unsigned to = all_seen + (unsigned)(2 * pair + lane() / 16) * of_sixteen + lane() % 16 * 16;
-                const typename Windows::template Seen<Side> seen(p.input.shape, pixel.window & ~3u);
-#pragma unroll
-                for (int unit = 0; unit < 2 * halves; ++unit) {
-                    store_unit(SHARED_POINTER(Unit, to + unit * 256), seen.unit(unit, pixel.window / 2 % 2, pixel.one));
-                }
-            }
+    // Of sixteen pixels, in bfloat16: (units of taps, pixels).
+    DEVICE_INLINE unsigned seen_by(const Convolution &c, int sixteen) const {
+        return SHARED_ADDRESS(scratch()) + (unsigned)(c.fragments * 16 * row_bytes + sixteen * 512);
+    }
+
+    // y of the first layer, as the sums of a fragment: of four tiles of eight outputs.
+    DEVICE_INLINE void make(float (&y)[4][4], const Convolution &c, const TileRows &rows, int sixteen) const {
+        unsigned upper = 0, lower = 0; // where windows of pixels g and g + 8 begin
+        if constexpr (steps > 1) {
+            const Pixel pixel(p.input.shape, windows(), rows, TileColumns::first(c, sixteen / 2));
+            upper = shuffle_from(pixel.window, sixteen % 2 * 16 + lane() / 4);
+            lower = shuffle_from(pixel.window, sixteen % 2 * 16 + lane() / 4 + 8);
         }
-        __syncthreads();
-        float sums[blocks][4] = {};
-        Pixel pixel;
-#pragma unroll 1
-        for (int number = 0; number < c.fragments * steps; ++number) { // of steps
-            unsigned seen[halves][4], of_du[blocks_of_outs][2];
-            load(of_du, number / steps, number % steps);
+        const int all = here(steps_of_taps); // else a loop of two rounds has a predicate in place of a number
+        int step = 0;
+        do {
+            unsigned seen[4];
+            if constexpr (steps == 1) {
+                load_blocks(seen, seen_by(c, sixteen) + lane() / 16 * 256 + lane() % 16 * 16);
+            } else {
 #pragma unroll
-            for (int half = 0; half < halves; ++half) {
-                if constexpr (steps == 1) {
-                    load_blocks_turned(seen[half], all_seen + number * of_sixteen + half * 512 + lane() / 8 % 2 * 256 +
-                                                       (lane() / 16 * 8 + lane() % 8) * 16);
-                } else {
-                    if (half == 0 && number % (2 * steps) == 0) {
-                        pixel = Pixel(p.input.shape, windows(), rows, TileColumns::first(c, number / (2 * steps)));
-                    }
-                    gather<Side>(seen[half], half, pixel, number % (2 * steps));
+                for (int half = 0; half < 2; ++half) {
+                    const unsigned place = place_of_tap(8 * step + 4 * half + lane() % 4);
+                    seen[2 * half] = load_word(upper + place), seen[2 * half + 1] = load_word(lower + place);
                 }
             }
             Mode::with_products([&](auto how) __attribute__((always_inline)) {
                 using Products = decltype(how);
+                typename Products::template Factor<4> left;
+                Products::prepare(left, seen);
 #pragma unroll
-                for (int half = 0; half < halves; ++half) {
-                    typename Products::template Factor<4> left;
-                    Products::prepare(left, seen[half]);
-#pragma unroll
-                    for (int tile = 0; tile < blocks_of_outs; ++tile) {
-                        typename Products::template Factor<2> right;
-                        Products::prepare(right, of_du[tile]);
-                        Products::multiply(sums[half * blocks_of_taps + tile], left, right);
-                    }
-                    if (has_moments) {
-                        multiply_by_taps<Products>(&sums[half * blocks_of_taps + blocks_of_outs], left, seen[half]);
-                        if (half < halves - 1) {
-                            multiply_by_taps<Products>(&sums[halves * blocks_of_taps], left, seen[halves - 1]);
-                        }
-                    }
+                for (int tile = 0; tile < 4; tile += 2) {
+                    const Unit both = load_unit(factors() + step * 1024 + tile * 256 + lane() * 16);
+                    typename Products::template Factor<2> first, second;
+                    Products::prepare(first, {both.w[0], both.w[1]});
+                    Products::prepare(second, {both.w[2], both.w[3]});
+                    Products::multiply(y[tile], left, first);
+                    Products::multiply(y[tile + 1], left, second);
                 }
             });
+        } while (++step < all);
+    }
+
+    DEVICE_INLINE void see(const Convolution &c, const TileRows &rows) const {
+#pragma unroll 1
+        for (int pair = 0; pair < c.fragments / 2; ++pair) {
+            const Pixel pixel(p.input.shape, windows(), rows, TileColumns::first(c, pair));
+            const unsigned to = seen_by(c, 2 * pair + lane() / 16) + lane() % 16 * 16;
+            const typename Windows::template Seen<3> seen(p.input.shape, pixel.window & ~3u);
+#pragma unroll
+            for (int unit = 0; unit < 2; ++unit) {
+                store_unit(SHARED_POINTER(Unit, to + unit * 256), seen.unit(unit, pixel.window / 2 % 2, pixel.one));
+            }
         }
-        add_up(sums);
+    }
+
+    // Bytes from the first tap of a window, in float32; behind the last one, that of the last.
+    DEVICE_INLINE unsigned place_of_tap(int tap) const {
+        const int existing = smaller(tap, taps - 1);
+        return (unsigned)(existing / 3 * Windows::line_bytes(p.input.shape) + existing % 3 * 4);
     }
 
     // A left factor in float32: taps by eight pixels, first the even ones and then the odd ones. eight: of 32 pixels.
-    template <int Side> DEVICE_INLINE void gather(unsigned (&to)[4], int half, const Pixel &pixel, int eight) const {
-        const int pitch = Windows::line_bytes(p.input.shape);
+    DEVICE_INLINE void gather(unsigned (&to)[4], const Pixel &pixel, int eight) const {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-            const int tap = 16 * half + i % 2 * 8 + lane() / 4, of = eight * 8 + lane() % 4 * 2 + i / 2;
+            const int tap = i % 2 * 8 + lane() / 4, of = eight * 8 + lane() % 4 * 2 + i / 2;
             const unsigned window = shuffle_from(pixel.window, of), one = shuffle_from(pixel.one, of);
-            const int existing = smaller(tap, Side * Side - 1);
-            const unsigned seen = load_word(window + (unsigned)(existing / Side * pitch + existing % Side * 4));
-            to[i] = tap == Side * Side ? one : seen;
+            const unsigned seen = load_word(window + place_of_tap(tap));
+            to[i] = tap == taps ? one : seen;
         }
     }
 
     // Right factors: the same pixels by eight outputs.
-    DEVICE_INLINE void load(unsigned (&to)[blocks_of_outs][2], int sixteen, int step) const {
+    DEVICE_INLINE void load(unsigned (&to)[FirstBlocks::of_outs][2], int sixteen, int step) const {
         const unsigned from = SHARED_ADDRESS(scratch()) + sixteen * 16 * row_bytes;
         if constexpr (steps == 1) {
 #pragma unroll
-            for (int tile = 0; tile < blocks_of_outs; tile += 2) {
+            for (int tile = 0; tile < FirstBlocks::of_outs; tile += 2) {
                 unsigned loaded[4];
                 load_blocks_turned(loaded, from + place(lane() % 16, tile + lane() / 16));
                 to[tile][0] = loaded[0], to[tile][1] = loaded[1], to[tile + 1][0] = loaded[2], to[tile + 1][1] = loaded[3];
             }
         } else {
 #pragma unroll
-            for (int tile = 0; tile < blocks_of_outs; ++tile) {
+            for (int tile = 0; tile < FirstBlocks::of_outs; ++tile) {
 #pragma unroll
                 for (int i = 0; i < 2; ++i) {
                     const int row = 8 * step + lane() % 4 * 2 + i, g = lane() / 4;
@@ -215,28 +290,16 @@ template <class Mode> struct FirstSums {
         }
     }
 
-    // To two blocks. A left factor as it was gathered is a right one, too.
-    template <class Products>
-    DEVICE_INLINE static void multiply_by_taps(float (*to)[4], const typename Products::template Factor<4> &left,
-                                               const unsigned (&gathered)[4]) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-            typename Products::template Factor<2> right;
-            Products::prepare(right, {gathered[i], gathered[i + 2]});
-            Products::multiply(to[i], left, right);
-        }
-    }
-
     // What the warps have goes to the block's.
-    template <int Blocks> DEVICE_INLINE void add_up(const float (&sums)[Blocks][4]) const {
+    DEVICE_INLINE void add_up(const float (&sums)[FirstBlocks::count][4]) const {
         __syncthreads();
 #pragma unroll
-        for (int block = 0; block < Blocks; ++block) {
+        for (int block = 0; block < FirstBlocks::count; ++block) {
             reinterpret_cast<Four<float> *>(scratch())[block * 32 + lane()] = {sums[block][0], sums[block][1], sums[block][2],
                                                                                sums[block][3]};
         }
         __syncthreads();
-        for (int i = (int)threadIdx.x; i < Blocks * 32; i += conv_threads) {
+        for (int i = (int)threadIdx.x; i < FirstBlocks::count * 32; i += conv_threads) {
             Four<float> total = totals()[i];
 #pragma unroll
             for (int w = 0; w < conv_warps; ++w) {

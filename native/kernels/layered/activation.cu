@@ -1,7 +1,7 @@
 // Bias, ReLU and dropout in one pass, forward and backward. Activations are (samples, size), channels last.
+#include "../common/columns.cuh"
 #include "../common/dropout.cuh"
 #include "../common/stored.cuh"
-#include "../common/warp.cuh"
 
 struct ActivationForward {
     const StepState *state;
@@ -26,19 +26,6 @@ struct ColumnSums {
     int rows, channels;
     unsigned narrow; // whether the sums are bfloat16, not float32
 };
-
-constexpr int lanes = 32, groups = 8; // a block of column sums: 32 channels × 8 groups of rows; a warp is a group
-
-// In the first group, the sum of those of all groups.
-template <typename Sum> DEVICE_INLINE Sum sum_of_groups(Sum sum) {
-    __shared__ Sum partial[groups][lanes];
-    partial[warp()][lane()] = sum;
-    __syncthreads();
-    for (int group = 1; warp() == 0 && group < groups; ++group) {
-        sum += partial[group][lane()];
-    }
-    return sum;
-}
 
 // z = dropout(relu(y + bias)). A thread makes the four elements that one Philox block decides on.
 KERNEL(256) activation_forward(ActivationForward p) {
@@ -117,26 +104,10 @@ KERNEL(256) activation_backward(ActivationBackward p) {
     }
 }
 
-// Adds up the rows of (rows, channels), always in the same order. Blocks of 32 channels × 8 groups of rows.
+// Adds up the rows of (rows, channels). Blocks of 32 channels.
 KERNEL(256) column_sums(ColumnSums p) {
     const int c = (int)(blockIdx.x * lanes + lane());
-    constexpr int at_once = 17; // rows that are on their way before the first is waited for: for that is the barrier
-    double sum = 0;
-#pragma unroll 1
-    for (int first = 0; first < p.rows; first += at_once * groups) {
-        float values[at_once];
-#pragma unroll
-        for (int k = 0; k < at_once; ++k) { // none on a condition, which would part them
-            const int row = smaller(first + warp() + k * groups, p.rows - 1), column = smaller(c, p.channels - 1);
-            values[k] = p.x[(unsigned)row * (unsigned)p.channels + (unsigned)column];
-        }
-        __syncthreads();
-#pragma unroll
-        for (int k = 0; k < at_once; ++k) {
-            sum += first + warp() + k * groups < p.rows ? values[k] : 0.0f;
-        }
-    }
-    sum = sum_of_groups(sum);
+    const double sum = sum_of_column(p.x, p.rows, p.channels, c);
     if (warp() > 0 || c >= p.channels) {
         return;
     }

@@ -22,14 +22,16 @@ internal sealed class FusedConvolutions
         (_session, _net, _n, _seed) = (session, net, n, seed);
         (_multiprocessors, _elementBytes) = (session.Multiprocessors, (int)session.ActivationType);
         TileRoom room = new(_multiprocessors, session.SharedMemory);
-        _layers = [.. net.Layers.Select((layer, i) => Plan(layer, i == 1 && !net.Layers[0].HasDu ? net.Layers[0].Plan : null))];
+        _layers = [.. net.Layers.Select((layer, i) => Plan(layer, i == 1 && net.Layers[0].IsMadeAbove ? net.Layers[0].Plan : null))];
         _ends = [.. net.Layers.Select(layer => new Features(session, layer.Pooled, n))];
 
         Layer Plan(FusedLayer layer, ConvPlan? first) => new(
-            layer, TileShape.Forward(layer.Plan, n, room, _elementBytes),
-            first is not null && net.Layers[0].IsMadeAbove ? TileShape.Second(layer.Plan, first, n, room, _elementBytes) : null,
+            layer,
+            first is null
+                ? TileShape.Forward(layer.Plan, n, room, _elementBytes)
+                : TileShape.Second(layer.Plan, first, n, room, _elementBytes),
             TileShape.BackwardData(layer.Plan, first, n, room, _elementBytes),
-            TileShape.BackwardWeights(layer.Plan, room, _elementBytes));
+            TileShape.BackwardWeights(layer.Plan, first, room, _elementBytes));
     }
 
     /// <summary>What computes each convolution, by their names.</summary>
@@ -50,22 +52,20 @@ internal sealed class FusedConvolutions
         for (int i = 0; i < _layers.Length; i++)
         {
             FusedLayer layer = _layers[i].Of;
-            if (!training && layer.IsMadeAbove)
+            if (layer.IsMadeAbove && !(training && layer.HasNorm))
             {
-                continue;
+                continue; // of one that is made above, only the batch's statistics are wanted
             }
 
-            bool isLast = i == _layers.Length - 1, makesFirst = !training && _layers[i].Second is not null;
-            TileShape shape = makesFirst ? _layers[i].Second!.Value : _layers[i].Forward;
-            TileShape windows = i == 0 || makesFirst ? TileShape.First(_net.Layers[0].Plan, shape.Slots) : default;
-            int bytes = shape.SharedBytes + windows.InputBytes(_elementBytes) + (makesFirst ? windows.FactorBytes(_elementBytes) : 0);
+            bool isLast = i == _layers.Length - 1;
+            TileShape shape = _layers[i].Forward;
+            (FirstInput first, nint firstW, int bytes) = OfFirst(i, shape.Slots);
             Batch batch = shape.Tiled(_n);
             DeviceTensor y = isLast && !training ? _net.Features : layer.Y, pooled = isLast && !training ? _net.Features : layer.Marked;
-            Launch($"conv_forward_{shape.WidthOfBlock}", Grid(shape, batch), bytes, new ConvForward(
+            Launch($"conv_forward_{shape.WidthOfBlock}", Grid(shape, batch), shape.SharedBytes + bytes, new ConvForward(
                 batch, shape, i > 0 ? Before(_layers[i - 1].Of, training) : default, layer.W.Address,
-                training || !layer.IsPooled ? Of(y) : 0, layer.IsPooled ? Of(pooled) : 0, training ? layer.Gamma : 0,
-                training ? default : layer.Affine, training ? layer.Statistics(_net.Buffers, _n) : default, Input(windows),
-                makesFirst ? _net.Layers[0].MasterW.Address : 0));
+                layer.IsMadeAbove || (layer.IsPooled && !training) ? 0 : Of(y), layer.IsPooled ? Of(pooled) : 0, training ? layer.Gamma : 0,
+                training ? default : layer.Affine, training ? layer.Statistics(_net.Buffers, _n) : default, first, firstW));
 
             bool marks = training && layer.Plan.Dropout is not null;
             if (training && (isLast || marks))
@@ -91,25 +91,38 @@ internal sealed class FusedConvolutions
             FusedLayer layer = _layers[i].Of;
             using (_session.OpenBranch())
             {
-                if (layer.HasDu)
+                if (layer.IsMadeAbove)
                 {
-                    BackwardWeights(i);
+                    BackwardFirst(layer);
                 }
                 else
                 {
-                    BackwardFirst(layer);
+                    BackwardWeights(i);
                 }
             }
 
             if (i > 0)
             {
                 (FusedLayer below, TileShape shape) = (_layers[i - 1].Of, _layers[i].BackwardData);
-                int bytes = shape.SharedBytes + (below.HasDu ? 0 : First.FirstBytes(_elementBytes));
+                bool isMade = below.IsMadeAbove;
+                int bytes = shape.SharedBytes + (isMade ? First.FirstBytes(_elementBytes) : 0);
                 Batch batch = shape.Tiled(_n);
-                Launch($"conv_backward_data_{shape.WidthOfBlock}", Grid(shape, batch), bytes, new ConvBackwardData(
-                    batch, shape, layer.Gradient, layer.Turned.Address, Of(below.Marked), below.Affine,
-                    below.Dropout(_seed, training: true).KeepScale, below.HasDu ? Of(below.Du) : 0, below.Gradients(_net.Buffers, _n),
-                    below.HasDu ? default : new FirstGradient(Input(First), _net.Buffers.FirstPartial.Address, below.HasNorm ? 1u : 0)));
+                ConvBackwardData parameters = new(
+                    batch, shape, layer.Gradient, layer.Turned.Address, 0, below.Affine, below.Dropout(_seed, training: true).KeepScale, 0,
+                    default, default);
+                Launch($"conv_backward_data_{shape.WidthOfBlock}", Grid(shape, batch), bytes, isMade
+                    ? parameters with
+                    {
+                        First = new(
+                            new(First, _net.Input.Address), below.MasterW.Address, _net.Buffers.FirstPartial.Address,
+                            below.HasNorm ? 1u : 0),
+                    }
+                    : parameters with
+                    {
+                        Below = Of(below.Marked),
+                        DuBelow = Of(below.Du),
+                        NormBelow = below.Gradients(_net.Buffers, _n),
+                    });
             }
         }
     }
@@ -120,37 +133,49 @@ internal sealed class FusedConvolutions
         int groups = (shape.Outs + 63) / 64 * ((shape.Channels + 31) / 32) * ((shape.Side * shape.Side + 8) / 9);
         Batch batch = shape.TallTiled(_n);
         (int X, int Y) grid = WeightGrid(shape, batch, groups);
-        TileShape windows = i == 0 ? TileShape.First(layer.Plan, shape.Rows) : default;
-        Launch("conv_backward_weights", grid, shape.WeightBytes(_elementBytes) + windows.InputBytes(_elementBytes), new ConvBackwardWeights(
+        (FirstInput first, nint firstW, int bytes) = OfFirst(i, shape.Slots);
+        Launch("conv_backward_weights", grid, shape.WeightBytes(_elementBytes) + bytes, new ConvBackwardWeights(
             batch, shape, layer.Gradient, i > 0 ? Before(_layers[i - 1].Of, training: true) : default, _net.Buffers.PartialWeights.Address,
-            Input(windows)), overlapped: false);
+            first, firstW), overlapped: false);
         ColumnSums.AddUp(_session, _net.Buffers.PartialWeights, grid.X, (int)layer.DW.Count, layer.DW);
     }
 
-    /// <summary>The gradient of the first layer's weights, from sums that were made with its du.</summary>
+    /// <summary>The gradients of the first layer's parameters, from sums that were made with its du.</summary>
     private void BackwardFirst(FusedLayer layer)
     {
         (FusedBuffers buffers, TileShape first, TileShape above) = (_net.Buffers, First, _layers[1].BackwardData);
-        int blocks = Grid(above, above.Tiled(_n)).X, sums = TileShape.FirstSums(first.Side) * first.Groups;
-        ColumnSums.AddUp(_session, buffers.FirstPartial, blocks, sums, buffers.FirstSums);
-        _session.LaunchFused("first_weights", ((int)layer.DW.Count / 256 + 1, 1), 0, new FirstWeights(
-            buffers.FirstSums.Address, layer.MasterW.Address, layer.Affine, layer.DW.Address, first.Outs, first.Side * first.Side),
-            overlapped: false);
+        int rows = Grid(above, above.Tiled(_n)).X, columns = TileShape.FirstSums * first.Groups;
+        _session.LaunchFused("first_weights", ColumnSums.Blocks(columns), new FirstWeights(
+            buffers.FirstPartial.Address, buffers.FirstSums.Address, buffers.Arrived.Address, layer.MasterW.Address,
+            layer.Gradients(buffers, _n), layer.DW.Address, rows, columns, first.Outs));
     }
 
     /// <summary>The first layer as the kernel sees it that makes its du and uses that up.</summary>
     private TileShape First => TileShape.First(_layers[0].Of.Plan, _layers[1].BackwardData.Rows, pairs: 1);
 
-    private FirstInput Input(TileShape windows) => windows == default ? default : new(windows, _net.Input.Address);
+    /// <summary>What layer i needs of the first one, itself or the one whose activation it makes: input, weights, shared memory.</summary>
+    private (FirstInput Input, nint W, int Bytes) OfFirst(int i, int slots)
+    {
+        FusedLayer layer = _net.Layers[0];
+        if (i > 1 || (i == 1 && !layer.IsMadeAbove))
+        {
+            return default;
+        }
+
+        TileShape windows = TileShape.First(layer.Plan, slots);
+        FirstInput input = new(windows, _net.Input.Address);
+        return i == 0
+            ? (input, 0, windows.InputBytes(_elementBytes))
+            : (input, layer.MasterW.Address, windows.ActivationBytes(_elementBytes));
+    }
 
     /// <summary>How the next convolution finds a layer.</summary>
     private PreviousLayer Before(FusedLayer layer, bool training)
     {
         Dropout dropout = layer.Dropout(_seed, training);
-        bool isMade = !training && layer.IsMadeAbove;
-        nint images = isMade ? 0 : Of(layer.IsChanged(training) ? layer.Marked : layer.Y);
+        nint images = layer.IsMadeAbove ? 0 : Of(layer.IsChanged(training) ? layer.Marked : layer.Y);
         return new PreviousLayer(
-            images, training || isMade ? layer.Affine : default, dropout.KeepScale, dropout.Threshold > 0 ? 1u : 0);
+            images, training || layer.IsMadeAbove ? layer.Affine : default, dropout.KeepScale, dropout.Threshold > 0 ? 1u : 0);
     }
 
     private (int X, int Y) Grid(TileShape shape, Batch batch) => batch.Grid(_multiprocessors * shape.BlocksAtOnce, shape.Groups);
@@ -168,6 +193,5 @@ internal sealed class FusedConvolutions
 
     private nint Of(DeviceTensor images) => images.Holding(images.Count / _net.Batch * _n, _session.ActivationType);
 
-    // Second: in predictions, of the one that makes the first layer's activation.
-    private sealed record Layer(FusedLayer Of, TileShape Forward, TileShape? Second, TileShape BackwardData, TileShape BackwardWeights);
+    private sealed record Layer(FusedLayer Of, TileShape Forward, TileShape BackwardData, TileShape BackwardWeights);
 }

@@ -25,12 +25,14 @@ internal readonly record struct ConvBackwardData(
     ChannelNorm NormBelow, FirstGradient First);
 
 internal readonly record struct ConvBackwardWeights(
-    Batch Batch, TileShape Shape, GradientLayer Layer, PreviousLayer Before, nint Partial, FirstInput First);
+    Batch Batch, TileShape Shape, GradientLayer Layer, PreviousLayer Before, nint Partial, FirstInput First,
+    nint FirstW);
 
 /// <summary>What windows of the first layer see, or none; in first_layer.cuh.</summary>
 internal readonly record struct FirstInput(TileShape Shape, nint X);
 
-/// <summary>Sums for the gradient of the first layer's weights; in first_sums.cuh.</summary>
-internal readonly record struct FirstGradient(FirstInput Input, nint Partial, uint HasMoments);
+/// <summary>Sums for the gradients of the first layer's parameters; in first_sums.cuh.</summary>
+internal readonly record struct FirstGradient(FirstInput Input, nint W, nint Partial, uint HasMoments);
 
-internal readonly record struct FirstWeights(nint Sums, nint W, Affine Affine, nint Dw, int Outs, int Taps);
+internal readonly record struct FirstWeights(
+    nint Partial, nint Sums, nint Arrived, nint W, ChannelNorm Norm, nint Dw, int Rows, int Columns, int Outs);

@@ -21,13 +21,12 @@ internal sealed class FusedLayer
         DeviceArena arena, DeviceParameters parameters, ConvPlan plan, bool isLast, DeviceType type, long batch, bool training)
     {
         Plan = plan;
-        HasDu = plan.Input.C > 1 || plan.Pool is not null || isLast;
         Output = plan.Conv.Infer(plan.Input);
-        IsMadeAbove = !HasDu && Output.C <= MostMadeAbove;
+        IsMadeAbove = plan is { Input.C: 1, Conv: { Kernel: 3, OutChannels: <= MostMadeAbove }, Pool: null, Dropout: null } && !isLast;
         Pooled = plan.Pool?.Infer(Output) ?? Output;
-        Y = arena.Reserve(training || (!IsMadeAbove && !IsPooled && !isLast) ? batch * Output.Size : 0, type);
+        Y = arena.Reserve(!IsMadeAbove && (training || (!IsPooled && !isLast)) ? batch * Output.Size : 0, type);
         Marked = IsMarked ? arena.Reserve(training || (IsPooled && !isLast) ? batch * Pooled.Size : 0, type) : Y;
-        Du = arena.Reserve(training && HasDu ? batch * Pooled.Size : 0, type);
+        Du = arena.Reserve(training && !IsMadeAbove ? batch * Pooled.Size : 0, type);
         (W, MasterW) = (parameters.Operand(plan.Conv.WeightName), parameters.Master(plan.Conv.WeightName));
         DW = training ? parameters.Gradient(plan.Conv.WeightName) : default;
         Turned = training && plan.Input.C > 1 ? parameters.Turned(plan.Conv.WeightName) : default;
@@ -59,11 +58,9 @@ internal sealed class FusedLayer
     public Shape Pooled { get; }
 
     /// <summary>
-    /// Whether du is stored. It is not where the kernel that makes it uses it up: for the weights of a first layer that is not pooled.
+    /// Whether neither y nor du is ever in memory: of a first layer of three by three without pooling and dropout, whoever reads the
+    /// activation makes it, and the kernel that makes du uses it up.
     /// </summary>
-    public bool HasDu { get; }
-
-    /// <summary>Whether predictions never store y of such a layer, because the next convolution makes its activation itself.</summary>
     public bool IsMadeAbove { get; }
 
     public bool IsMarked => IsPooled || Plan.Dropout is not null;
@@ -138,7 +135,7 @@ internal sealed class FusedBuffers
             .DefaultIfEmpty().Max();
         MostPartialWeights = training ? Math.Max(weights, (long)multiprocessors * 2 * 64 * 32 * 9) : 0;
         PartialWeights = arena.Reserve(MostPartialWeights, DeviceType.F32);
-        long ofGroup = training && plan.Convs is [{ } first, ..] ? TileShape.FirstSums(first.Conv.Kernel) : 0;
+        long ofGroup = training ? TileShape.FirstSums : 0;
         long groups = (channels + 31) / 32;
         FirstPartial = arena.Reserve(ofGroup * Math.Max(blocks, groups), DeviceType.F32);
         FirstSums = arena.Reserve(ofGroup * groups, DeviceType.F32);
@@ -158,7 +155,7 @@ internal sealed class FusedBuffers
 
     public long MostPartialWeights { get; }
 
-    /// <summary>Sums that blocks leave for the first layer's weights, beside which other weights are computed; and all of them.</summary>
+    /// <summary>Sums that blocks leave for the first layer's parameters, beside which other weights are computed; and all of them.</summary>
     public DeviceTensor FirstPartial { get; }
 
     public DeviceTensor FirstSums { get; }

@@ -17,6 +17,11 @@ internal readonly record struct TileShape(
 
     private const int PixelsOfFragment = 16;
 
+    /// <summary>
+    /// Sums that a block leaves for the first layer's parameters: FirstBlocks in native/kernels/fused/first_sums.cuh.
+    /// </summary>
+    public static readonly int FirstSums = KernelSource.Fused["first_sums_of_group"];
+
     /// <summary>Warps of a block.</summary>
     public static readonly int Warps = KernelSource.Fused["warps_of_convolution"];
 
@@ -52,10 +57,7 @@ internal readonly record struct TileShape(
     /// <summary>That of the second layer where it makes the activation of the first one.</summary>
     public static TileShape Second(ConvPlan plan, ConvPlan first, int samples, TileRoom room, int elementBytes) =>
         Fastest(Of(plan, plan.Pool is null ? 0 : 1, 1), samples, room, elementBytes, mayBeWide: false, candidate =>
-        {
-            TileShape windows = First(first, candidate.Slots);
-            return (0, windows.InputBytes(elementBytes) + windows.FactorBytes(elementBytes));
-        });
+            (0, First(first, candidate.Slots).ActivationBytes(elementBytes)));
 
     /// <summary>
     /// The convolution of dY with the weights turned round that gives the gradient of the layer's input. first: the layer below, where its
@@ -75,21 +77,28 @@ internal readonly record struct TileShape(
 
                 // Its input and sums, and scratch of each warp, for du of its pixels with what their windows see, and for sums in the
                 // same place.
-                int side = first.Conv.Kernel, ofWindow = elementBytes > 2 ? 0 : side == 3 ? 32 : 64;
+                int ofWindow = elementBytes > 2 ? 0 : 32;
                 int ofPixels = candidate.Fragments * PixelsOfFragment * ((32 * elementBytes) + ofWindow);
-                int scratch = Math.Max(ofPixels, FirstSums(side) * sizeof(float));
+                int scratch = Math.Max(ofPixels, FirstSums * sizeof(float));
                 return (PlaneOf(scratch / Unit, 2), First(first, candidate.Rows, 1).FirstBytes(elementBytes));
             });
     }
 
-    /// <summary>The gradient of a layer's weights: rows of the tall image, planes of dY and of the input, rows of x.</summary>
-    public static TileShape BackwardWeights(ConvPlan plan, TileRoom room, int elementBytes)
+    /// <summary>
+    /// The gradient of a layer's weights: rows of the tall image, planes of dY and of the input, rows of x. first: the layer below, where
+    /// its activation is made.
+    /// </summary>
+    public static TileShape BackwardWeights(ConvPlan plan, ConvPlan? first, TileRoom room, int elementBytes)
     {
         // Floats take twice the room: there, a multiprocessor with 100 KiB has one block.
         int bytes = ChannelsOfWeights(plan.Conv.OutChannels) * elementBytes;
         int most = Math.Max(room.OfBlock(2), elementBytes == 2 ? 0 : 75 << 10);
-        return TallRows(plan, elementBytes, (rows, plane) => bytes * plane
-            + (plan.Input.C > 1 ? 0 : First(plan, rows).InputBytes(elementBytes)) <= most);
+        return TallRows(plan, elementBytes, (rows, plane) => bytes * plane + BytesOfFirst(rows) <= most);
+
+        int BytesOfFirst(int rows) =>
+            plan.Input.C == 1 ? First(plan, rows).InputBytes(elementBytes)
+            : first is null ? 0
+            : First(first, rows + plan.Conv.Kernel - 1).ActivationBytes(elementBytes);
     }
 
     /// <summary>The first layer's windows, of so many rows of its output at a time; or below a convolution, of pairs of them.</summary>
@@ -97,13 +106,6 @@ internal readonly record struct TileShape(
     {
         TileShape shape = Of(plan.Input, plan.Conv.Infer(plan.Input), plan.Conv.Kernel, plan.Conv.Padding, 0, pairs);
         return (shape with { WidthOfBlock = 32 }).WithRows(rows);
-    }
-
-    /// <summary>Sums that a block leaves for the first layer's weights: FirstBlocks in native/kernels/fused/first_sums.cuh.</summary>
-    public static int FirstSums(int side)
-    {
-        int ofTaps = KernelSource.Fused["first_sum_blocks"], ofMoments = KernelSource.Fused["first_moment_blocks"];
-        return (side == 3 ? ofTaps : 2 * ofTaps + ofMoments) * KernelSource.Fused["first_block_bytes"] / sizeof(float);
     }
 
     /// <summary>So many samples in tiles of output.</summary>
@@ -119,16 +121,21 @@ internal readonly record struct TileShape(
     public int InputBytes(int elementBytes) => (Slots + Side) * (Pitch + (Pitch % 2)) * elementBytes;
 
     /// <summary>
-    /// Bytes of the first layer's weights as factors of its activation: FirstActivation in native/kernels/fused/first_activation.cuh.
+    /// The same, and of the first layer's weights as factors of its activation: FirstActivation in
+    /// native/kernels/fused/first_activation.cuh.
     /// </summary>
-    public int FactorBytes(int elementBytes)
+    public int ActivationBytes(int elementBytes)
     {
         int ofChunk = 64 / elementBytes; // outputs, with as many bytes for each as below
-        return (Outs + ofChunk - 1) / ofChunk * ofChunk * (Side == 3 ? 64 : 128);
+        return InputBytes(elementBytes) + ((Outs + ofChunk - 1) / ofChunk * ofChunk * 64);
     }
 
-    /// <summary>Bytes of the first layer's input and sums behind what is free while they are added up.</summary>
-    public int FirstBytes(int elementBytes) => FirstSums(Side) * sizeof(float) + InputBytes(elementBytes);
+    /// <summary>
+    /// Bytes of the first layer's input, of its sums, and of its weights as factors of y of a group of outputs, behind what is free while
+    /// the sums are added up.
+    /// </summary>
+    public int FirstBytes(int elementBytes) =>
+        (FirstSums * sizeof(float)) + (512 * elementBytes) + InputBytes(elementBytes);
 
     /// <summary>Channels of a block: 64 outputs, or 32 where there are no more, and 32 inputs.</summary>
     private static int ChannelsOfWeights(int outs) => (outs > 32 ? 64 : 32) + 32;
