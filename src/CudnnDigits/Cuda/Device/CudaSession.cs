@@ -7,7 +7,7 @@ internal sealed class CudaSession : IDisposable
 {
     private static readonly Version OverlapInGraphs = new(12, 3); // the first version of CUDA that captures it
 
-    private readonly CudaStream _branch;
+    private readonly (CudaStream Stream, bool IsOpen)[] _branches;
     private readonly CudaEvent _forked, _joined;
     private CudnnHandle? _cudnn;
     private CublasHandle? _cublas;
@@ -21,12 +21,17 @@ internal sealed class CudaSession : IDisposable
         (Context, Precision, Deterministic) = (context, precision, deterministic);
         using CudaContext.Scope scope = Context.Enter();
         Stream = new CudaStream(Context.Handles);
-        _branch = new CudaStream(Context.Handles);
+        _branches = [.. Enumerable.Range(0, Branches).Select(_ => (new CudaStream(Context.Handles), false))];
         (_forked, _joined) = (new CudaEvent(Context.Handles), new CudaEvent(Context.Handles));
         Kernels = Load(KernelSource.Common.With(Switches));
         Overlaps = Context.Gpu.ComputeCapability.Major >= 9 && NativeLibraries.DriverVersion() >= OverlapInGraphs;
         _target = Stream.Value;
     }
+
+    /// <summary>
+    /// Gradients of weights need no others: those of one layer are computed beside those of the next. Two layers fill a GPU.
+    /// </summary>
+    public const int Branches = 2;
 
     public Precision Precision { get; }
 
@@ -124,14 +129,24 @@ internal sealed class CudaSession : IDisposable
         }
     }
 
-    /// <summary>Until disposed of, kernels and cuBLAS calls go to another stream: after what was enqueued, beside what comes.</summary>
-    public Branch OpenBranch() => new(this);
+    /// <summary>
+    /// Until disposed of, kernels go to another stream: after what was enqueued, beside what comes. Calls of cuBLAS share a workspace, so
+    /// they go to the first branch alone.
+    /// </summary>
+    public Branch OpenBranch(int branch = 0) => new(this, branch);
 
     /// <summary>Has the step wait for its branches.</summary>
     public void Join()
     {
-        _joined.Record(_branch.Value);
-        _joined.HoldBack(_target);
+        foreach (ref (CudaStream Stream, bool IsOpen) branch in _branches.AsSpan())
+        {
+            if (branch.IsOpen)
+            {
+                _joined.Record(branch.Stream.Value);
+                _joined.HoldBack(_target);
+                branch.IsOpen = false;
+            }
+        }
     }
 
     public void Dispose() => Context.Dispose();
@@ -150,12 +165,14 @@ internal sealed class CudaSession : IDisposable
         private readonly CudaSession _session;
         private readonly nint _main;
 
-        internal Branch(CudaSession session)
+        internal Branch(CudaSession session, int branch)
         {
             (_session, _main) = (session, session._target);
+            ref (CudaStream Stream, bool IsOpen) opened = ref session._branches[branch];
+            opened.IsOpen = true;
             session._forked.Record(_main);
-            session._forked.HoldBack(session._branch.Value);
-            session._target = session._branch.Value;
+            session._forked.HoldBack(opened.Stream.Value);
+            session._target = opened.Stream.Value;
             session._cublas?.Use(session._target, session._branchBlasWorkspace.Address);
         }
 

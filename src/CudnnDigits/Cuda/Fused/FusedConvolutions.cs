@@ -89,7 +89,7 @@ internal sealed class FusedConvolutions
         for (int i = _layers.Length - 1; i >= 0; i--)
         {
             FusedLayer layer = _layers[i].Of;
-            using (_session.OpenBranch())
+            using (_session.OpenBranch(i % CudaSession.Branches))
             {
                 if (layer.IsMadeAbove)
                 {
@@ -134,10 +134,11 @@ internal sealed class FusedConvolutions
         Batch batch = shape.TallTiled(_n);
         (int X, int Y) grid = WeightGrid(shape, batch, groups);
         (FirstInput first, nint firstW, int bytes) = OfFirst(i, shape.Slots);
+        DeviceTensor partial = _net.Buffers.PartialWeights[i % CudaSession.Branches];
         Launch("conv_backward_weights", grid, shape.WeightBytes(_elementBytes) + bytes, new ConvBackwardWeights(
-            batch, shape, layer.Gradient, i > 0 ? Before(_layers[i - 1].Of, training: true) : default, _net.Buffers.PartialWeights.Address,
+            batch, shape, layer.Gradient, i > 0 ? Before(_layers[i - 1].Of, training: true) : default, partial.Address,
             first, firstW), overlapped: false);
-        ColumnSums.AddUp(_session, _net.Buffers.PartialWeights, grid.X, (int)layer.DW.Count, layer.DW);
+        ColumnSums.AddUp(_session, partial, grid.X, (int)layer.DW.Count, layer.DW);
     }
 
     /// <summary>The gradients of the first layer's parameters, from sums that were made with its du.</summary>

@@ -134,7 +134,7 @@ internal sealed class FusedBuffers
         long weights = plan.Convs.Select(block => (long)block.Conv.OutChannels * block.Input.C * block.Conv.Kernel * block.Conv.Kernel)
             .DefaultIfEmpty().Max();
         MostPartialWeights = training ? Math.Max(weights, (long)multiprocessors * 2 * 64 * 32 * 9) : 0;
-        PartialWeights = arena.Reserve(MostPartialWeights, DeviceType.F32);
+        PartialWeights = [.. plan.Convs.Take(CudaSession.Branches).Select(_ => arena.Reserve(MostPartialWeights, DeviceType.F32))];
         long ofGroup = training ? TileShape.FirstSums : 0;
         long groups = (channels + 31) / 32;
         FirstPartial = arena.Reserve(ofGroup * Math.Max(blocks, groups), DeviceType.F32);
@@ -150,8 +150,8 @@ internal sealed class FusedBuffers
     /// <summary>Sums of the blocks of the running kernel, added up by the last of them.</summary>
     public DeviceTensor Partial { get; }
 
-    /// <summary>Partial sums of gradients of weights, which are computed beside the rest.</summary>
-    public DeviceTensor PartialWeights { get; }
+    /// <summary>Partial sums of gradients of weights, which are computed beside the rest: of each branch.</summary>
+    public DeviceTensor[] PartialWeights { get; }
 
     public long MostPartialWeights { get; }
 
