@@ -3,7 +3,7 @@
 
 #include "warp.cuh"
 
-constexpr int lanes = 32, groups = 8;
+constexpr int lanes = 32, groups = 8, most_rows_at_once = 17, few_rows_at_once = 5; // of a group
 
 // In the first group, the sum of those of all groups.
 template <typename Sum> DEVICE_INLINE Sum sum_of_groups(Sum sum) {
@@ -16,23 +16,23 @@ template <typename Sum> DEVICE_INLINE Sum sum_of_groups(Sum sum) {
     return sum;
 }
 
-// In the first group, the sum of a column of (rows, columns), always in the same order. The lane's column need not exist.
-DEVICE_INLINE double sum_of_column(const float *x, int rows, int columns, int column) {
-    constexpr int at_once = 17; // rows that are on their way before the first is waited for: for that is the barrier
+// The sum of a group's rows of a column of (rows, columns). The lane's column need not exist. So many rows are on their way before the
+// first is waited for: for that is the barrier.
+template <int AtOnce> DEVICE_INLINE double sum_of_rows(const float *x, int rows, int columns, int column) {
     double sum = 0;
 #pragma unroll 1
-    for (int first = 0; first < rows; first += at_once * groups) {
-        float values[at_once];
+    for (int first = 0; first < rows; first += AtOnce * groups) {
+        float values[AtOnce];
 #pragma unroll
-        for (int k = 0; k < at_once; ++k) { // none on a condition, which would part them
+        for (int k = 0; k < AtOnce; ++k) { // none on a condition, which would part them
             const int row = smaller(first + warp() + k * groups, rows - 1);
             values[k] = x[(unsigned)row * (unsigned)columns + (unsigned)smaller(column, columns - 1)];
         }
         __syncthreads();
 #pragma unroll
-        for (int k = 0; k < at_once; ++k) {
+        for (int k = 0; k < AtOnce; ++k) {
             sum += first + warp() + k * groups < rows ? values[k] : 0.0f;
         }
     }
-    return sum_of_groups(sum);
+    return sum;
 }
