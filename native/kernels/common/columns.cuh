@@ -3,7 +3,7 @@
 
 #include "warp.cuh"
 
-constexpr int lanes = 32, groups = 8, most_rows_at_once = 17, few_rows_at_once = 5; // of a group
+constexpr int lanes = 32, groups = 8;
 
 // In the first group, the sum of those of all groups.
 template <typename Sum> DEVICE_INLINE Sum sum_of_groups(Sum sum) {

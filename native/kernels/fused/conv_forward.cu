@@ -13,7 +13,7 @@ struct ConvForward {
     const float *gamma; // of the batch norm behind: y whose u is greatest. None: the greatest y
     Affine activation;  // with a shift: what comes out is activated
     ChannelNorm norm;
-    FirstInput first;     // of blocks of 32 outputs
+    FirstInput first;     // itself of blocks of 32 outputs
     const float *first_w; // (outs, taps) of the first layer, if the convolution is the second one and makes its activation
 };
 
@@ -92,7 +92,7 @@ template <class Mode, int Groups> struct ForwardOutput {
 
 template <class Mode, int Groups> DEVICE_INLINE void conv_forward(const ConvForward &p) {
     const Convolution &c = p.shape;
-    unsigned char *behind = dynamic_shared_memory + units_of_chunk * c.plane_bytes() + c.ring * c.side * piece_bytes;
+    unsigned char *behind = dynamic_shared_memory + units_of_chunk * c.plane_bytes() + c.ring * c.side * piece_bytes * Groups;
     const ConvolutionInput<Mode, Groups == 1> input{p.before, p.first, p.first_w, c.channels, behind};
     input.begin();
     ForwardOutput<Mode, Groups> output{p, {}};

@@ -156,7 +156,7 @@ template <class Mode> struct FirstActivation {
     }
 };
 
-// What a convolution reads: the activation of the layer before it, which may be made here, or windows of the input.
+// What a convolution reads: the activation of the layer before it, which may be made here; or if it may be the first, windows of the input.
 template <class Mode, bool MayBeFirst> struct ConvolutionInput {
     const PreviousLayer &before;
     const FirstInput &first;
@@ -166,9 +166,9 @@ template <class Mode, bool MayBeFirst> struct ConvolutionInput {
 
     // Once, before a barrier.
     DEVICE_INLINE void begin() const {
-        if (has_windows()) {
+        if (first.x) {
             windows().clear(first.shape);
-            if (first_w) {
+            if (!MayBeFirst || first_w) {
                 activation().begin();
             }
         }
@@ -176,12 +176,12 @@ template <class Mode, bool MayBeFirst> struct ConvolutionInput {
 
     // first_of_tile: the first of some calls for the same rows.
     DEVICE_INLINE void fill(const TallRows &rows, int first_channel, int units, bool first_of_tile, unsigned char *planes) const {
-        if (!has_windows()) {
+        if (!first.x) {
             ActivatedInput<Mode>{before}.fill(rows, first_channel, units, planes);
             return;
         }
         const TileRows read = windows().see(first, rows, first_of_tile);
-        if (!first_w) {
+        if (MayBeFirst && !first_w) {
             WindowInput<Mode>{first, windows()}.fill(rows, read, first_channel, units, planes);
             return;
         }
@@ -193,9 +193,8 @@ template <class Mode, bool MayBeFirst> struct ConvolutionInput {
     }
 
   private:
-    DEVICE_INLINE bool has_windows() const { return MayBeFirst && first.x; }
     DEVICE_INLINE FirstActivation<Mode> activation() const { return {first, first_w, before.affine, channels, behind}; }
     DEVICE_INLINE WindowTile<Mode> windows() const {
-        return first_w ? activation().windows() : WindowTile<Mode>{reinterpret_cast<typename Mode::Element *>(behind)};
+        return !MayBeFirst || first_w ? activation().windows() : WindowTile<Mode>{reinterpret_cast<typename Mode::Element *>(behind)};
     }
 };

@@ -38,7 +38,7 @@ DEVICE_INLINE void first_weight(const FirstWeights &p, unsigned out, unsigned ta
 // A block adds up 32 columns; the last one to end makes the gradients.
 KERNEL(256) first_weights(FirstWeights p) {
     const int column = (int)(blockIdx.x * lanes + lane());
-    const double sum = sum_of_groups(sum_of_rows<most_rows_at_once>(p.partial, p.rows, p.columns, column));
+    const double sum = sum_of_groups(sum_of_rows<17>(p.partial, p.rows, p.columns, column));
     if (warp() == 0 && column < p.columns) {
         p.sums[column] = (float)sum;
     }

@@ -107,8 +107,7 @@ KERNEL(256) activation_backward(ActivationBackward p) {
 // Adds up the rows of (rows, channels). Blocks of 32 channels.
 KERNEL(256) column_sums(ColumnSums p) {
     const int c = (int)(blockIdx.x * lanes + lane());
-    const double sum = sum_of_groups(p.rows > few_rows_at_once * groups ? sum_of_rows<most_rows_at_once>(p.x, p.rows, p.channels, c)
-                                                                        : sum_of_rows<few_rows_at_once>(p.x, p.rows, p.channels, c));
+    const double sum = sum_of_groups(sum_of_rows<9>(p.x, p.rows, p.channels, c)); // wide layers leave few rows
     if (warp() > 0 || c >= p.channels) {
         return;
     }

@@ -56,7 +56,7 @@ internal readonly record struct TileShape(
 
     /// <summary>That of the second layer where it makes the activation of the first one.</summary>
     public static TileShape Second(ConvPlan plan, ConvPlan first, int samples, TileRoom room, int elementBytes) =>
-        Fastest(Of(plan, plan.Pool is null ? 0 : 1, 1), samples, room, elementBytes, mayBeWide: false, candidate =>
+        Fastest(Of(plan, plan.Pool is null ? 0 : 1, 1), samples, room, elementBytes, mayBeWide: true, candidate =>
             (0, First(first, candidate.Slots).ActivationBytes(elementBytes)));
 
     /// <summary>
