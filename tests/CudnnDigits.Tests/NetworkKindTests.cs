@@ -7,11 +7,7 @@ namespace CudnnDigits.Tests;
 /// <summary>Which kernels run a network on which GPU, and what is said of those that cannot.</summary>
 public class NetworkKindTests
 {
-    private static readonly NetworkSpec Narrow = new("narrow", new Shape(1, 28, 28),
-    [
-        new Conv2dLayer("conv1", 1, 12, 3, 1, true), new ReLULayer("relu1"), new FlattenLayer("flatten"),
-        new LinearLayer("fc1", 12 * 28 * 28, 32), new ReLULayer("relu2"), new LinearLayer("fc2", 32, 10),
-    ]);
+    private static readonly NetworkSpec Narrow = WithOne("narrow", channels: 12, padding: 1), Grown = WithOne("grown", channels: 8, padding: 4);
 
     [Theory]
     [InlineData("improved", Precision.Bf16, "9.0", nameof(CudaKernels.Fused))]
@@ -32,6 +28,7 @@ public class NetworkKindTests
     [Theory]
     [InlineData("simple", "7.5", "need a GPU of compute capability 8.0 or newer")]
     [InlineData("narrow", "9.0", "have channels in multiples of 8, up to 256; 'narrow'")]
+    [InlineData("grown", "9.0", "have images of up to 32 columns; 'grown'")]
     public void What_they_cannot_run_is_said(string network, string capability, string says)
     {
         InputException e = Assert.Throws<InputException>(() => Choose(network, Precision.Fp32, capability, CudaKernels.Fused));
@@ -45,5 +42,17 @@ public class NetworkKindTests
         () => Choose("simple", Precision.Bf16, "7.5", CudaKernels.Layered));
 
     private static CudaKernels Choose(string network, Precision precision, string capability, CudaKernels kernels) => NetworkKind.Choose(
-        new CudaGpu(0, "GPU", new Version(capability), 132, 1L << 36), precision, DigitNetworks.Find(network) ?? Narrow, kernels).Kernels;
+        new CudaGpu(0, "GPU", new Version(capability), 132, 1L << 36), precision, DigitNetworks.Find(network) ?? (network == "grown" ? Grown : Narrow),
+        kernels).Kernels;
+
+    // A convolution of three by three, and two dense layers.
+    private static NetworkSpec WithOne(string name, int channels, int padding)
+    {
+        int side = 26 + (2 * padding);
+        return new(name, new Shape(1, 28, 28),
+        [
+            new Conv2dLayer("conv1", 1, channels, 3, padding, true), new ReLULayer("relu1"), new FlattenLayer("flatten"),
+            new LinearLayer("fc1", channels * side * side, 32), new ReLULayer("relu2"), new LinearLayer("fc2", 32, 10),
+        ]);
+    }
 }

@@ -34,7 +34,7 @@ template <class Mode> struct UnitOfThread {
         const int shift = units >= 16 ? 4 : units == 8 ? 3 : 2;
         first_pair = thread >> shift;
         pairs_at_once = conv_threads >> shift;
-        has_more = units >= 16; // else 16 or more threads share a row, and widths are at most 28
+        has_more = units >= 16; // else 16 or more threads share a row, and no image is wider than 32
     }
 
     // Bytes from the planes of the units to the thread's first pixel.

@@ -1,4 +1,4 @@
-// The activation of a first layer of three by three, made where the second convolution reads it: neither y nor that is ever in memory.
+// The activation of a first layer of three by three, made where the second convolution reads it. No image of that layer is ever in memory.
 #pragma once
 
 #include "first_layer.cuh"
@@ -185,7 +185,8 @@ template <class Mode, bool MayBeFirst> struct ConvolutionInput {
             WindowInput<Mode>{first, windows()}.fill(rows, read, first_channel, units, planes);
             return;
         }
-        const int all = here(units); // else a loop of two rounds has a predicate in place of a number
+        const int left = (channels - first_channel + Mode::of_unit - 1) / Mode::of_unit;
+        const int all = here(smaller(units, left)); // else a loop of two rounds has a predicate in place of a number
 #pragma unroll 1
         for (int unit = 0; unit < all; unit += units_of_chunk) {
             activation().fill(rows, read, first_channel + unit * Mode::of_unit, planes + unit * rows.plane * 16);

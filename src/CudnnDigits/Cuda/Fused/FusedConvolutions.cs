@@ -151,7 +151,7 @@ internal sealed class FusedConvolutions
             layer.Gradients(buffers, _n), layer.DW.Address, rows, columns, first.Outs));
     }
 
-    /// <summary>The first layer as the kernel sees it that makes its du and uses that up.</summary>
+    /// <summary>The first layer, as the kernel sees it that makes the sums for its parameters.</summary>
     private TileShape First => TileShape.First(_layers[0].Of.Plan, _layers[1].BackwardData.Rows, pairs: 1);
 
     /// <summary>What layer i needs of the first one, itself or the one whose activation it makes: input, weights, shared memory.</summary>

@@ -16,6 +16,9 @@ internal sealed class FusedNetwork : CudaNetwork
     /// <summary>Rows of so many images, zeros between them included, are divided exactly: Divisor in tall.cuh.</summary>
     public const int MostSamples = 1 << 17;
 
+    /// <summary>Sixteen threads go along a row in pairs of columns: UnitOfThread in native/kernels/fused/fill.cuh.</summary>
+    private const int MostColumns = 32;
+
     private readonly CudaSession _session;
     private readonly DeviceTensor _dFeatures, _sums;
     private readonly DenseChain _dense;
@@ -61,6 +64,7 @@ internal sealed class FusedNetwork : CudaNetwork
         BlockPlan plan = new(network);
         return plan.Convs.Any(block => block.Conv.OutChannels is > 256 || block.Conv.OutChannels % 8 != 0)
                 ? "have channels in multiples of 8, up to 256"
+            : plan.Convs.Any(block => block.Conv.Infer(block.Input).W > MostColumns) ? $"have images of up to {MostColumns} columns"
             : plan.Convs.Any(block => block.Pool is { Window: not 2 }) ? "pool two by two"
             : plan.Convs.Any(block => block.Conv.Kernel is not (3 or 5)) ? "have windows of three by three or five by five"
             : plan.Denses.SkipLast(1).Any(dense => dense.Linear.OutFeatures % 8 != 0) ? "have hidden features in multiples of 8"

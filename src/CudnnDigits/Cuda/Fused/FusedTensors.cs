@@ -46,7 +46,7 @@ internal sealed class FusedLayer
     /// <summary>Rows of coefficients, in the order of Coefficient in native/kernels/fused/batch_norm.cuh.</summary>
     private static readonly int Coefficients = KernelSource.Fused["rows_of_coefficients"];
 
-    /// <summary>Channels whose weights fit beside a tile of the convolution above on every GPU: they take up to 16 KiB.</summary>
+    /// <summary>Channels whose weights fit beside a tile of the convolution above on every GPU: they take up to 8 KiB.</summary>
     private const int MostMadeAbove = 128;
 
     public ConvPlan Plan { get; }
@@ -144,7 +144,10 @@ internal sealed class FusedBuffers
     /// <summary>Blocks of a multiprocessor that leave sums together, at most.</summary>
     public const int MostBlocks = 4;
 
-    /// <summary>How many blocks of each group of channels have left their sums, u32; 0 between kernels.</summary>
+    /// <summary>
+    /// How many blocks of each group of channels have left their sums, u32; 0 between kernels. Those that use it run one after another:
+    /// first_weights, on a branch, when all others have ended.
+    /// </summary>
     public DeviceTensor Arrived { get; }
 
     /// <summary>Sums of the blocks of the running kernel, added up by the last of them.</summary>
@@ -155,7 +158,7 @@ internal sealed class FusedBuffers
 
     public long MostPartialWeights { get; }
 
-    /// <summary>Sums that blocks leave for the first layer's parameters, beside which other weights are computed; and all of them.</summary>
+    /// <summary>Sums that blocks leave for the first layer's parameters. They have room of their own: branches use the rest.</summary>
     public DeviceTensor FirstPartial { get; }
 
     public DeviceTensor FirstSums { get; }

@@ -131,11 +131,11 @@ internal readonly record struct TileShape(
     }
 
     /// <summary>
-    /// Bytes of the first layer's input, of its sums, and of its weights as factors of y of a group of outputs, behind what is free while
-    /// the sums are added up.
+    /// Bytes of the first layer's input, of its sums, and of its weights as factors of y of a group of outputs (a KiB for eight words of
+    /// taps), behind what is free while the sums are added up.
     /// </summary>
     public int FirstBytes(int elementBytes) =>
-        (FirstSums * sizeof(float)) + (512 * elementBytes) + InputBytes(elementBytes);
+        (FirstSums * sizeof(float)) + (elementBytes / 2 * 1024) + InputBytes(elementBytes);
 
     /// <summary>Channels of a block: 64 outputs, or 32 where there are no more, and 32 inputs.</summary>
     private static int ChannelsOfWeights(int outs) => (outs > 32 ? 64 : 32) + 32;
