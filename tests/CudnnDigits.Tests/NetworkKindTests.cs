@@ -7,7 +7,8 @@ namespace CudnnDigits.Tests;
 /// <summary>Which kernels run a network on which GPU, and what is said of those that cannot.</summary>
 public class NetworkKindTests
 {
-    private static readonly NetworkSpec Narrow = WithOne("narrow", channels: 12, padding: 1), Grown = WithOne("grown", channels: 8, padding: 4);
+    private static readonly NetworkSpec Narrow = Of("narrow", new Conv2dLayer("conv1", 1, 12, 3, 1, true)),
+        Grown = Of("grown", new Conv2dLayer("conv1", 1, 8, 5, 4, true), new Conv2dLayer("conv2", 8, 8, 5, 4, true)); // to 32 and 36
 
     [Theory]
     [InlineData("improved", Precision.Bf16, "9.0", nameof(CudaKernels.Fused))]
@@ -42,17 +43,17 @@ public class NetworkKindTests
         () => Choose("simple", Precision.Bf16, "7.5", CudaKernels.Layered));
 
     private static CudaKernels Choose(string network, Precision precision, string capability, CudaKernels kernels) => NetworkKind.Choose(
-        new CudaGpu(0, "GPU", new Version(capability), 132, 1L << 36), precision, DigitNetworks.Find(network) ?? (network == "grown" ? Grown : Narrow),
-        kernels).Kernels;
+        new CudaGpu(0, "GPU", new Version(capability), 132, 1L << 36), precision,
+        DigitNetworks.Find(network) ?? (network == "grown" ? Grown : Narrow), kernels).Kernels;
 
-    // A convolution of three by three, and two dense layers.
-    private static NetworkSpec WithOne(string name, int channels, int padding)
+    private static NetworkSpec Of(string name, params Conv2dLayer[] convs)
     {
-        int side = 26 + (2 * padding);
-        return new(name, new Shape(1, 28, 28),
+        Shape digit = new(1, 28, 28);
+        Shape features = convs.Aggregate(digit, (shape, conv) => conv.Infer(shape));
+        return new(name, digit,
         [
-            new Conv2dLayer("conv1", 1, channels, 3, padding, true), new ReLULayer("relu1"), new FlattenLayer("flatten"),
-            new LinearLayer("fc1", channels * side * side, 32), new ReLULayer("relu2"), new LinearLayer("fc2", 32, 10),
+            .. convs.SelectMany((conv, i) => new Layer[] { conv, new ReLULayer($"relu{i}") }), new FlattenLayer("flatten"),
+            new LinearLayer("fc1", features.Size, 32), new ReLULayer("relu"), new LinearLayer("fc2", 32, 10),
         ]);
     }
 }
