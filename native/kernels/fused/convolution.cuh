@@ -101,6 +101,16 @@ template <int Groups> struct Sums {
     DEVICE_INLINE Eight eight(int fragment, int half, int group) const { return eight_of(of[fragment], half, group); }
 };
 
+// A step of two tiles of outputs, whose right factors lie side by side.
+template <class Products>
+DEVICE_INLINE void multiply_two(float (*tiles)[4], const typename Products::template Factor<4> &left, const Unit &right) {
+    typename Products::template Factor<2> first, second;
+    Products::prepare(first, {right.w[0], right.w[1]});
+    Products::prepare(second, {right.w[2], right.w[3]});
+    Products::multiply(tiles[0], left, first);
+    Products::multiply(tiles[1], left, second);
+}
+
 // What a tap sees in a row of input, for sixteen columns of each pair: a left factor as it was loaded.
 using SeenRow = unsigned[most_pairs][4];
 

@@ -101,8 +101,8 @@ template <class Mode> DEVICE_INLINE void features_backward(const FeaturesBackwar
         }
     }
     let_next_kernel_begin();
-    // A warp adds up what the threads with a channel have, but for the last rows_at_end sums. The step is not known, or
-    // clang would count in a predicate, and move that.
+    // A warp adds up what the threads with a channel have, but for the last rows_at_end sums. Of a loop that it knows to have two rounds,
+    // clang would make a predicate in place of a number.
 #pragma unroll 1
     for (int first = 0; first < 2 * backward_channels; first += here(backward_channels), of_du = of_du_y) {
         __syncthreads();

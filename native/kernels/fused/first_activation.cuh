@@ -1,4 +1,4 @@
-// The activation of a first layer of three by three, made where the second convolution reads it. No image of that layer is ever in memory.
+// The activation of a first layer of three by three, made where the second convolution reads it. Neither y nor that is stored.
 #pragma once
 
 #include "first_layer.cuh"
@@ -39,12 +39,7 @@ template <class Mode> struct FirstActivation {
                     seen[k] = weights[(out * side + y) * side + x + k];
                 }
             }
-            unsigned *to = reinterpret_cast<unsigned *>(factors) + i;
-            if constexpr (of_word == 2) {
-                *to = Bf16::pack(seen[0], seen[1]);
-            } else {
-                *to = Mode::operand(seen[0]);
-            }
+            reinterpret_cast<unsigned *>(factors)[i] = Windows::packed(seen);
         }
     }
 
@@ -142,12 +137,7 @@ template <class Mode> struct FirstActivation {
                 for (int window = 0; window < of_word; ++window) {
 #pragma unroll
                     for (int tile = 0; tile < tiles; tile += 2) {
-                        const Unit both = load_unit(SHARED_POINTER(const Unit, from));
-                        typename Products::template Factor<2> first, second;
-                        Products::prepare(first, {both.w[0], both.w[1]});
-                        Products::prepare(second, {both.w[2], both.w[3]});
-                        Products::multiply(y[window][tile], left, first);
-                        Products::multiply(y[window][tile + 1], left, second);
+                        multiply_two<Products>(&y[window][tile], left, load_unit(SHARED_POINTER(const Unit, from)));
                         from += 512;
                     }
                 }

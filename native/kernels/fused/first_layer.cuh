@@ -25,6 +25,15 @@ template <class Mode> struct WindowTile {
 
     Element *tile;
 
+    // A word of elements as operands.
+    DEVICE_INLINE static unsigned packed(const float (&x)[of_register]) {
+        if constexpr (of_register == 2) {
+            return Bf16::pack(x[0], x[1]);
+        } else {
+            return Mode::operand(x[0]);
+        }
+    }
+
     // Elements from a row to the next, and bytes.
     DEVICE_INLINE static int line(const Convolution &c) { return (c.pitch() + 1) & ~1; }
     DEVICE_INLINE static int line_bytes(const Convolution &c) { return line(c) * (int)sizeof(Element); }

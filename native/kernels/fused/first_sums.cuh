@@ -1,4 +1,4 @@
-// Sums over all pixels of what windows of the first layer see, from which its weights' gradient follows.
+// Sums over all pixels of what windows of the first layer see, from which the gradients of its parameters follow.
 #pragma once
 
 #include "first_layer.cuh"
@@ -62,7 +62,7 @@ template <class Mode> struct FirstSums {
             for (int k = 0; k < of_word; ++k) {
                 of_taps[k] = out < p.input.shape.outs && tap + k < taps ? p.w[out * taps + tap + k] : 0.0f;
             }
-            reinterpret_cast<unsigned *>(factors())[i] = packed(of_taps);
+            reinterpret_cast<unsigned *>(factors())[i] = Windows::packed(of_taps);
         }
         __syncthreads();
     }
@@ -85,7 +85,7 @@ template <class Mode> struct FirstSums {
         DEVICE_INLINE bool is(int fragment, int half, int i) const { return of[fragment / 2] >> (fragment % 2 * 16 + half * 8 + i) & 1; }
     };
 
-    // u > 0, where u = scale · y + shift. c: the convolution that makes du. What windows see is where `add` finds it then.
+    // u > 0, where u = scale · y + shift. c: the convolution that makes du. In bfloat16, what windows see stays in scratch, for `add`.
     DEVICE_INLINE Active where_active(const Convolution &c, const TileRows &rows, const Affine &affine) const {
         if constexpr (steps == 1) {
             see(c, rows);
@@ -163,15 +163,6 @@ template <class Mode> struct FirstSums {
     }
 
   private:
-    // A word of elements.
-    DEVICE_INLINE static unsigned packed(const float (&x)[of_word]) {
-        if constexpr (of_word == 2) {
-            return Bf16::pack(x[0], x[1]);
-        } else {
-            return Mode::operand(x[0]);
-        }
-    }
-
     DEVICE_INLINE unsigned char *scratch() const { return all_scratch + warp() * scratch_bytes; }
 
     // Of a unit of a pixel: those that are written and read together lie in different banks.
@@ -227,17 +218,13 @@ template <class Mode> struct FirstSums {
                 Products::prepare(left, seen);
 #pragma unroll
                 for (int tile = 0; tile < 4; tile += 2) {
-                    const Unit both = load_unit(factors() + step * 1024 + tile * 256 + lane() * 16);
-                    typename Products::template Factor<2> first, second;
-                    Products::prepare(first, {both.w[0], both.w[1]});
-                    Products::prepare(second, {both.w[2], both.w[3]});
-                    Products::multiply(y[tile], left, first);
-                    Products::multiply(y[tile + 1], left, second);
+                    multiply_two<Products>(&y[tile], left, load_unit(factors() + step * 1024 + tile * 256 + lane() * 16));
                 }
             });
         } while (++step < all);
     }
 
+    // In bfloat16, what windows of the warp's pixels see, to scratch.
     DEVICE_INLINE void see(const Convolution &c, const TileRows &rows) const {
 #pragma unroll 1
         for (int pair = 0; pair < c.fragments / 2; ++pair) {

@@ -1,58 +1,26 @@
 // From the text of a PTX file to kernels.
 #include "ptx.h"
+#include "words.h"
 
 #include <algorithm>
 #include <atomic>
-#include <cctype>
 #include <cstdlib>
 #include <cstring>
 #include <set>
-#include <stdexcept>
 #include <tuple>
 
 namespace softcuda {
 
 namespace {
 
-struct Token {
-    std::string text; // empty at the end
-    uint32_t line;
-};
-
-std::vector<Token> tokens_of(const std::string &text) {
-    const auto is_word = [](char c) { return std::isalnum((unsigned char)c) || std::strchr("_.$%-\"", c); };
-    std::vector<Token> tokens;
-    uint32_t line = 1;
-    for (size_t i = 0; i < text.size();) {
-        if (text.compare(i, 2, "//") == 0) {
-            i = std::min(text.find('\n', i), text.size());
-        } else if (std::isspace((unsigned char)text[i])) {
-            line += text[i++] == '\n';
-        } else {
-            size_t end = i + 1;
-            while (is_word(text[i]) && end < text.size()) { // shared::cta is one, label: is not
-                const bool is_colons = text.compare(end, 2, "::") == 0;
-                if (!is_colons && !is_word(text[end])) {
-                    break;
-                }
-                end += is_colons ? 2 : 1;
-            }
-            tokens.push_back({text.substr(i, end - i), line});
-            i = end;
-        }
-    }
-    tokens.push_back({"", line});
-    return tokens;
-}
-
 uint64_t up(uint64_t value, uint64_t to) { return (value + to - 1) / to * to; }
 
 // .b8, .u64, .f32 … in bytes; 0 for .pred.
 unsigned bytes_of(const std::string &type) { return (unsigned)std::strtoul(type.c_str() + 2, nullptr, 10) / 8; }
 
-class Parser {
+class Parser : Words {
   public:
-    explicit Parser(const std::string &text) : tokens(tokens_of(text)) {}
+    explicit Parser(const std::string &text) : Words(text) {}
 
     Module parse() {
         while (!peek().empty()) {
@@ -95,8 +63,6 @@ class Parser {
         unsigned bytes;
     };
 
-    std::vector<Token> tokens;
-    size_t position = 0;
     Module module;
     std::vector<Variable> variables; // of the module, in shared memory
 
@@ -116,34 +82,6 @@ class Parser {
     bool has_fence = false;                 // wgmma.fence
     std::set<uint32_t> written_since_fence; // registers, by what stands behind the last one
     std::vector<std::pair<size_t, std::string>> branches;
-
-    const std::string &peek() const { return tokens[position].text; }
-
-    std::string next() {
-        const std::string text = peek();
-        position += position + 1 < tokens.size();
-        return text;
-    }
-
-    bool take(const char *text) {
-        const bool is_there = peek() == text;
-        if (is_there) {
-            next();
-        }
-        return is_there;
-    }
-
-    [[noreturn]] void fail(const std::string &why) const {
-        throw std::runtime_error("line " + std::to_string(tokens[position ? position - 1 : 0].line) + ": " + why);
-    }
-
-    void expect(const char *text) {
-        if (!take(text)) {
-            fail("'" + std::string(text) + "' expected before '" + peek() + "'");
-        }
-    }
-
-    uint64_t number() { return std::strtoull(next().c_str(), nullptr, 0); }
 
     // [.align n] .b8 name[n];
     Variable shared_variable() {

@@ -28,9 +28,7 @@ internal sealed class CudaSession : IDisposable
         _target = Stream.Value;
     }
 
-    /// <summary>
-    /// Gradients of weights need no others: those of one layer are computed beside those of the next. Two layers fill a GPU.
-    /// </summary>
+    /// <summary>Streams beside the step's own: gradients of weights of two layers are computed at the same time.</summary>
     public const int Branches = 2;
 
     public Precision Precision { get; }

@@ -54,7 +54,7 @@ internal sealed class FusedConvolutions
             FusedLayer layer = _layers[i].Of;
             if (layer.IsMadeAbove && !(training && layer.HasNorm))
             {
-                continue; // of one that is made above, only the batch's statistics are wanted
+                continue; // the layer above makes its activation, and needs the batch's statistics at most
             }
 
             bool isLast = i == _layers.Length - 1;
