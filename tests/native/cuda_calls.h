@@ -47,6 +47,7 @@ int cuProfilerStart();
 int cuGraphInstantiateWithFlags(void **, void *, unsigned long long);
 int cuGraphLaunch(void *, void *);
 int cuGraphDestroy(void *);
+int cuGraphExecDestroy(void *);
 int cudnnCreate(void **);
 int cudnnDestroy(void *);
 int cudnnSetStream(void *, void *);

@@ -283,6 +283,7 @@ int main(int argc, char **) {
         }
         expect(cuStreamEndCapture(stream, &graph) == (joins ? 0 : 904), "a capture takes in a branch, which must join");
     }
+    cuStreamSynchronize(stream);
     expect(cuMemcpyHtoDAsync_v2(memory, pinned, 16, branch) == 0 && cuStreamSynchronize(branch) == 0,
            "and is on its own again");
     expect(cuEventSynchronize(event) == 1, "nobody can wait for an event of a capture, even when that has ended");

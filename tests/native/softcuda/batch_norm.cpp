@@ -60,15 +60,15 @@ EXPORT int cudnnBatchNormalizationForwardTrainingEx(DnnHandle *handle, int mode,
     const size_t b = bn->bytes();
     return enqueue_dnn(handle, __func__,
                        {{x, xd->bytes()},
-                        {y, yd->bytes()},
+                        {y, yd->bytes(), Use::writes},
                         {scale, b},
                         {bias, b},
-                        {running_mean, b},
-                        {running_variance, b},
-                        {saved_mean, b},
-                        {saved_inverse, b},
-                        {reserve, reserve_bytes},
-                        {workspace, workspace_bytes}},
+                        {running_mean, b, Use::writes},
+                        {running_variance, b, Use::writes},
+                        {saved_mean, b, Use::writes},
+                        {saved_inverse, b, Use::writes},
+                        {reserve, reserve_bytes, Use::writes},
+                        {workspace, workspace_bytes, Use::writes}},
                        [xd = *xd, factor, epsilon](const std::vector<void *> &p) {
                            const std::vector<float> in = load(p[0], xd.count(), xd.type);
                            std::vector<float> out(in.size());
@@ -111,7 +111,8 @@ EXPORT int cudnnBatchNormalizationForwardInference(DnnHandle *handle, int mode, 
     }
     const size_t b = bn->bytes();
     return enqueue_dnn(
-        handle, __func__, {{x, xd->bytes()}, {y, yd->bytes()}, {scale, b}, {bias, b}, {mean, b}, {variance, b}},
+        handle, __func__,
+        {{x, xd->bytes()}, {y, yd->bytes(), Use::writes}, {scale, b}, {bias, b}, {mean, b}, {variance, b}},
         [xd = *xd, epsilon](const std::vector<void *> &p) {
             const std::vector<float> in = load(p[0], xd.count(), xd.type);
             std::vector<float> out(in.size());
@@ -147,14 +148,14 @@ EXPORT int cudnnBatchNormalizationBackwardEx(DnnHandle *handle, int mode, int op
         handle, __func__,
         {{x, xd->bytes()},
          {dy, dyd->bytes()},
-         {dx, dxd->bytes()},
+         {dx, dxd->bytes(), Use::writes},
          {scale, b},
-         {d_scale, b},
-         {d_bias, b},
+         {d_scale, b, Use::writes},
+         {d_bias, b, Use::writes},
          {saved_mean, b},
          {saved_inverse, b},
          {reserve, reserve_bytes},
-         {workspace, workspace_bytes}},
+         {workspace, workspace_bytes, Use::writes}},
         [xd = *xd](const std::vector<void *> &p) {
             const std::vector<float> in = load(p[0], xd.count(), xd.type), gradient = load(p[1], xd.count(), xd.type);
             std::vector<float> out(in.size());

@@ -233,7 +233,7 @@ EXPORT int cudnnConvolutionForward(DnnHandle *handle, const float *alpha, Tensor
             check(__func__, fitting, alpha, beta, algorithm, workspace_of(algorithm, wd, xd, yd), workspace, bytes)) {
         return status;
     }
-    return enqueue_dnn(handle, __func__, {{x, xd->bytes()}, {w, wd->bytes()}, {y, yd->bytes()}},
+    return enqueue_dnn(handle, __func__, {{x, xd->bytes()}, {w, wd->bytes()}, {y, yd->bytes(), Use::writes}},
                        [=, xd = *xd, wd = *wd, yd = *yd](const std::vector<void *> &p) {
                            const std::vector<float> in = load(p[0], xd.count(), xd.type, s.tf32),
                                                     weights = turned(s, load(p[1], wd.count(), wd.type, s.tf32), false);
@@ -254,7 +254,7 @@ EXPORT int cudnnConvolutionBackwardData(DnnHandle *handle, const float *alpha, F
             check(__func__, fitting, alpha, beta, algorithm, workspace_of(algorithm, wd, xd, yd), workspace, bytes)) {
         return status;
     }
-    return enqueue_dnn(handle, __func__, {{w, wd->bytes()}, {dy, yd->bytes()}, {dx, xd->bytes()}},
+    return enqueue_dnn(handle, __func__, {{w, wd->bytes()}, {dy, yd->bytes()}, {dx, xd->bytes(), Use::writes}},
                        [=, xd = *xd, wd = *wd, yd = *yd](const std::vector<void *> &p) {
                            const std::vector<float> weights = turned(s, load(p[0], wd.count(), wd.type, s.tf32), true),
                                                     gradient = load(p[1], yd.count(), yd.type, s.tf32);
@@ -277,7 +277,7 @@ EXPORT int cudnnConvolutionBackwardFilter(DnnHandle *handle, const float *alpha,
         return status;
     }
     return enqueue_dnn(
-        handle, __func__, {{x, xd->bytes()}, {dy, yd->bytes()}, {dw, wd->bytes()}},
+        handle, __func__, {{x, xd->bytes()}, {dy, yd->bytes()}, {dw, wd->bytes(), Use::writes}},
         [=, xd = *xd, wd = *wd, yd = *yd](const std::vector<void *> &p) {
             const std::vector<float> in = load(p[0], xd.count(), xd.type, s.tf32),
                                      gradient = load(p[1], yd.count(), yd.type, s.tf32);

@@ -135,10 +135,12 @@ EXPORT int cublasGemmEx(Handle *handle, int ta, int tb, int m, int n, int k, con
         return invalid;
     }
     return enqueue(handle->stream, __func__,
-                   [=]() -> Result {
-                       void *target = memory(c, bytes, "cublasGemmEx");
-                       if (!target || !memory(a, left.bytes(), "cublasGemmEx") ||
-                           !memory(b, right.bytes(), "cublasGemmEx")) {
+                   [=, workspace = handle->workspace]() -> Result {
+                       const char *call = "cublasGemmEx";
+                       void *target = used_memory(c, bytes, call, Use::writes);
+                       if (!target || (workspace && !used_memory(workspace, 2, call, Use::writes)) ||
+                           !used_memory(a, left.bytes(), call, Use::reads) ||
+                           !used_memory(b, right.bytes(), call, Use::reads)) {
                            return illegal_address;
                        }
                        const std::vector<float> x = left.packed(true, compute == 77),

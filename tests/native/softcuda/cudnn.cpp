@@ -31,7 +31,7 @@ int enqueue_dnn(DnnHandle *handle, const char *call, std::vector<Operand> operan
     const Result status = enqueue(handle->stream, call, [=]() -> Result {
         std::vector<void *> pointers;
         for (const Operand &operand : operands) {
-            pointers.push_back(memory(operand.address, operand.bytes, name.c_str()));
+            pointers.push_back(used_memory(operand.address, operand.bytes, name.c_str(), operand.use));
             if (!pointers.back()) {
                 return illegal_address;
             }
@@ -219,7 +219,7 @@ EXPORT int cudnnPoolingForward(DnnHandle *handle, PoolingDescriptor *d, const fl
     if (!pools(d, xd, yd) || !is_unit(alpha, beta)) {
         return refuse_dnn(bad_param, __func__, "descriptors do not fit each other");
     }
-    return enqueue_dnn(handle, __func__, {{x, xd->bytes()}, {y, yd->bytes()}},
+    return enqueue_dnn(handle, __func__, {{x, xd->bytes()}, {y, yd->bytes(), Use::writes}},
                        [d = *d, xd = *xd, yd = *yd](const std::vector<void *> &p) {
                            const std::vector<float> in = load(p[0], xd.count(), xd.type);
                            std::vector<float> out(yd.count());
@@ -235,16 +235,16 @@ EXPORT int cudnnPoolingBackward(DnnHandle *handle, PoolingDescriptor *d, const f
     if (!pools(d, xd, yd) || dyd->count() != yd->count() || dxd->count() != xd->count() || !is_unit(alpha, beta)) {
         return refuse_dnn(bad_param, __func__, "descriptors do not fit each other");
     }
-    return enqueue_dnn(handle, __func__, {{y, yd->bytes()}, {dy, dyd->bytes()}, {x, xd->bytes()}, {dx, dxd->bytes()}},
-                       [d = *d, xd = *xd, yd = *yd](const std::vector<void *> &p) {
-                           const std::vector<float> pooled = load(p[0], yd.count(), yd.type),
-                                                    gradient = load(p[1], yd.count(), yd.type);
-                           const std::vector<float> in = load(p[2], xd.count(), xd.type);
-                           std::vector<float> out(xd.count(), 0.0f);
-                           for_each_window(d, xd, in, [&](size_t from, size_t to) {
-                               out[to] =
-                                   pooled[from] == in[to] ? gradient[from] : NAN; // y must be what forward made of x
-                           });
-                           store(p[3], out, xd.type);
-                       });
+    return enqueue_dnn(
+        handle, __func__, {{y, yd->bytes()}, {dy, dyd->bytes()}, {x, xd->bytes()}, {dx, dxd->bytes(), Use::writes}},
+        [d = *d, xd = *xd, yd = *yd](const std::vector<void *> &p) {
+            const std::vector<float> pooled = load(p[0], yd.count(), yd.type),
+                                     gradient = load(p[1], yd.count(), yd.type);
+            const std::vector<float> in = load(p[2], xd.count(), xd.type);
+            std::vector<float> out(xd.count(), 0.0f);
+            for_each_window(d, xd, in, [&](size_t from, size_t to) {
+                out[to] = pooled[from] == in[to] ? gradient[from] : NAN; // y must be what forward made of x
+            });
+            store(p[3], out, xd.type);
+        });
 }

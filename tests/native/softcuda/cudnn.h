@@ -51,6 +51,7 @@ DnnStatus refuse_dnn(DnnStatus status, const char *call, const std::string &why)
 struct Operand {
     uint64_t address;
     size_t bytes;
+    Use use = Use::reads;
 };
 
 int enqueue_dnn(DnnHandle *handle, const char *call, std::vector<Operand> operands,

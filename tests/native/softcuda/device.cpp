@@ -2,6 +2,7 @@
 #include "device.h"
 #include "driver.h"
 #include "races.h"
+#include "warp.h"
 
 #include <cstdio>
 #include <cstdlib>
@@ -227,6 +228,27 @@ void *memory(uint64_t address, size_t bytes, const char *call, bool in_a_tensor)
         return nullptr;
     }
     return reinterpret_cast<void *>(address & ~device_tag);
+}
+
+void *used_memory(uint64_t address, size_t bytes, const char *call, Use use, bool in_a_tensor) {
+    void *host = memory(address, bytes, call, in_a_tensor);
+    if (!host) {
+        return nullptr;
+    }
+    const AllocationRange range = find_on_device(address, bytes, in_a_tensor);
+    try {
+        std::vector<uint32_t> counted(1);
+        BlockRaces races;
+        const auto order = running_work();
+        order->set_name(call);
+        races.start(*order, 0, counted);
+        use == Use::writes ? races.write(range.users, address - range.first, bytes)
+                           : races.read(range.users, address - range.first, bytes);
+        return host;
+    } catch (const Fault &fault) {
+        refuse(fault.status, call, fault.why);
+        return nullptr;
+    }
 }
 
 AllocationRange allocation_at(uint64_t address, size_t bytes) {

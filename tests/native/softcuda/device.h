@@ -4,8 +4,9 @@
 // - A device address is a host address with a tag that no processor accepts, so that using one on the host crashes.
 // - Work is queued and runs when the host waits for it, no sooner: a missing wait shows as poisoned memory.
 // - Fresh memory is full of NaN; an allocation ends at a guard page.
-// - Kernels run as the PTX they are loaded from; every access is checked, and races in shared memory and
-//   between blocks are seen.
+// - Kernels run as the PTX they are loaded from; every access is checked, and races in shared memory, between blocks
+// and
+//   between streams are seen.
 // - What work still needs is not saved for it: kernels whose module is unloaded, and streams that are destroyed, before
 //   that work has run make it fail.
 // - SOFTCUDA_FAIL=name:n:status[,…] makes the nth call of an entry point (or the nth run of a kernel) fail; the name *
@@ -66,12 +67,16 @@ Result sticky_error();
 // Or, where tests have said which tensors lie there, in one tensor.
 void *memory(uint64_t address, size_t bytes, const char *call, bool in_a_tensor = true);
 
+// The same for the work that runs, which is known to have been there from now on.
+enum class Use { reads, writes };
+void *used_memory(uint64_t address, size_t bytes, const char *call, Use use, bool in_a_tensor = true);
+
 // The live allocation or tensor that holds `bytes` of device memory; one of no bytes where there is none.
 struct AllocationRange {
     uint64_t first;
     size_t bytes;
     void *host;
-    Users users; // of every two bytes: who among the blocks of a kernel has used them last
+    Users users; // of every two bytes: who has used them last
 
     bool holds(uint64_t address, size_t count) const {
         return address - first <= bytes && bytes - (address - first) >= count;

@@ -1,6 +1,6 @@
 // libcuda.so.1: devices, the primary context, memory, modules and kernels, as far as CudnnDigits calls them.
-#include "counts.h"
 #include "driver.h"
+#include "counts.h"
 #include "grid.h"
 
 #include <cstdio>
@@ -273,8 +273,9 @@ static int copy(const char *call, Stream *stream, uint64_t to, uint64_t from, si
         return refuse(invalid_value, call, "the host memory is not pinned");
     }
     return enqueue(stream, call, [=]() -> Result {
-        void *target = to_host ? reinterpret_cast<void *>(to) : memory(to, bytes, call, false);
-        const void *source = from_host ? reinterpret_cast<const void *>(from) : memory(from, bytes, call, false);
+        void *target = to_host ? reinterpret_cast<void *>(to) : used_memory(to, bytes, call, Use::writes, false);
+        const void *source =
+            from_host ? reinterpret_cast<const void *>(from) : used_memory(from, bytes, call, Use::reads, false);
         if (!target || !source) {
             return illegal_address;
         }
@@ -301,7 +302,7 @@ EXPORT cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, Stream *st
 EXPORT cuMemsetD8Async(uint64_t to, unsigned char value, size_t bytes, Stream *stream) {
     ENTER(context)
     return enqueue(stream, __func__, [=]() -> Result {
-        void *target = memory(to, bytes, "cuMemsetD8Async", false);
+        void *target = used_memory(to, bytes, "cuMemsetD8Async", Use::writes, false);
         if (!target) {
             return illegal_address;
         }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "device.h"
+#include "order.h"
 
 #include <mutex>
 #include <set>
@@ -21,15 +22,20 @@ void set_sticky_error(Result status);
 struct Work {
     std::function<Result()> run;
     std::function<Result()> before; // where a kernel may begin before this one ends: the beginning of that one
+    Clock after = {};               // what the host has waited for; in a graph, works of its branches, counted from 1
+    uint32_t branch = 0;            // of the graph
 };
 
 struct Graph {
     std::vector<Work> nodes;
+    uint32_t branches = 1;                        // the first is the stream that it runs on
+    std::vector<std::shared_ptr<Strand>> strands; // of the others, once it can run
 };
 
 struct Event {
     std::vector<Stream *> after; // empty until recorded
     uint64_t position = 0;
+    std::shared_ptr<Clock> done = std::make_shared<Clock>(); // before it, when its time has come; or in the capture
     std::shared_ptr<double> seconds = std::make_shared<double>(0); // it may be destroyed before its time has come
     std::weak_ptr<Graph> capture;                                  // that it was last recorded in
     bool was_captured = false;                                     // the same, when that graph may be gone
@@ -38,7 +44,9 @@ struct Event {
 // Work in order; the capture of a graph puts it there instead.
 struct Stream {
     std::vector<Work> queue;
-    uint64_t done = 0;              // works that have run since the stream was created
+    uint64_t done = 0; // works that have run since the stream was created
+    Strand strand;
+    Clock clock;                    // of what is done before the next work
     std::shared_ptr<Graph> capture; // of its own, or of the stream that this one waited for
     bool is_branch = false;         // of another stream's capture
     uint64_t captured = 0,
@@ -47,6 +55,8 @@ struct Stream {
     bool capture_is_broken = false;
     bool lets_next_begin = false; // the last work is a kernel that says so
     size_t last_captured = 0;     // that work in the capture
+    uint32_t branch = 0;          // of the capture
+    Clock captured_clock;         // of what is done before the next work of the capture
 };
 
 // A kernel; begin: what it does before it waits for the kernel before, null where it must not begin before that has
@@ -59,6 +69,7 @@ struct Driver {
     std::set<Stream *> streams;
     bool initialised = false;
     int retained = 0; // how often the primary context is
+    Clock waited_for; // by the host
 };
 
 Driver &driver();

@@ -3,7 +3,6 @@
 #include "warp.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -187,15 +186,15 @@ Result Launch::start() {
     if (kernel->is_unloaded) {
         return refuse(launch_failed, name().c_str(), "its module was unloaded before it ran");
     }
-    static std::atomic<uint32_t> runs = 0;
-    serial = ++runs;
+    order = running_work();
+    order->set_name(name());
     counted.assign((size_t)grid.x * grid.y * grid.z, 0);
     return success;
 }
 
 void Launch::start_block(BlockRun &run, long i) {
     run.start(*kernel, parameters, grid, threads, shared_bytes, (size_t)i);
-    run.block.block_races.start(serial, (uint32_t)i, counted);
+    run.block.block_races.start(*order, (uint32_t)i, counted);
 }
 
 Result Launch::begin() {

@@ -27,8 +27,8 @@ class Launch {
     const Dimensions grid, threads;
     const unsigned shared_bytes;
     std::vector<std::unique_ptr<BlockRun>> begun;
-    std::vector<uint32_t> counted; // by its blocks: see races.h
-    uint32_t serial = 0;           // of this run; no other has it
+    std::vector<uint32_t> counted;      // by its blocks: see races.h
+    std::shared_ptr<const Order> order; // among the works that run
 
     Result start();
     void start_block(BlockRun &run, long i);

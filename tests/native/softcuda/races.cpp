@@ -50,15 +50,22 @@ uint32_t releases_of(uint64_t use) { return use & most_releases; }
 
 } // namespace
 
-void BlockRaces::start(uint32_t launch, uint32_t block, std::vector<uint32_t> &of_all) {
-    mine = (uint64_t)launch << 32 | (block & 0xFFFFF) << 12;
+void BlockRaces::start(const Order &launch, uint32_t block, std::vector<uint32_t> &of_all) {
+    order = &launch;
+    mine = (uint64_t)launch.serial << 32 | (block & 0xFFFFF) << 12;
+    first_in_doubt = launch.first_in_doubt;
+    in_doubt = launch.serial - launch.first_in_doubt;
     counted = &of_all;
     has_counted = false;
 }
 
 void BlockRaces::release() { mine += releases_of(mine) < most_releases; }
 
-void BlockRaces::count() {
+void BlockRaces::count(Users users, uint64_t offset, size_t bytes) {
+    const size_t first = offset / 2, end = end_of(offset, bytes);
+    require_done(users.written + first, users.written + end);
+    require_done(users.read + first, users.read + end);
+    leave_mine(users.read, offset, bytes);
     has_counted = true;
     __atomic_store_n(&(*counted)[block_of(mine)], releases_of(mine), __ATOMIC_RELEASE);
 }
@@ -79,6 +86,16 @@ void BlockRaces::require_unwritten(Users users, uint64_t offset, size_t bytes) c
     for (size_t i = offset / 2; i < end_of(offset, bytes); ++i) {
         if (users.written[i] >> 32 == mine >> 32) {
             throw Fault{launch_failed, "ld.global.nc of what this launch has written"};
+        }
+    }
+}
+
+void BlockRaces::require_done(const uint64_t *first, const uint64_t *end) const {
+    for (uint32_t done = 0; first < end; ++first) {
+        const auto work = (uint32_t)(*first >> 32);
+        if (work != done && is_in_doubt(*first)) {
+            order->require_done(work);
+            done = work;
         }
     }
 }

@@ -1,6 +1,8 @@
 // Who was where in memory, so that two threads that are there without an order between them are seen.
 #pragma once
 
+#include "order.h"
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -94,20 +96,21 @@ class Races {
     [[noreturn]] static void refuse_write();
 };
 
-// The last uses of every two bytes of global memory: launch (32 bits), block (20), and how often the block had released
-// what it did (12).
+// The last uses of every two bytes of global memory: work (32 bits) and, where that is a kernel, its block (20) and how
+// often that had released what it did (12).
 struct Users {
     uint64_t *written, *read;
 };
 
-// Between the blocks of a launch there is no order but this: what a block did before it counted with an atomic
-// instruction that releases, is done for any that counts after it, as the last block to end does.
+// Between works there is the order that streams and events make. Between the blocks of a launch there is no order but
+// this: what a block did before it counted with an atomic instruction that releases, is done for any that counts after
+// it, as the last block to end does.
 class BlockRaces {
   public:
     // counted: of each block of the launch, how often it had released when it counted last.
-    void start(uint32_t launch, uint32_t block, std::vector<uint32_t> &counted);
+    void start(const Order &launch, uint32_t block, std::vector<uint32_t> &counted);
     void release();
-    void count();
+    void count(Users users, uint64_t offset, size_t bytes);
 
     void read(Users users, uint64_t offset, size_t bytes) {
         require_before(users.written, offset, bytes);
@@ -127,6 +130,8 @@ class BlockRaces {
 
   private:
     uint64_t mine = 0; // what this block leaves as a use
+    const Order *order = nullptr;
+    uint32_t first_in_doubt = 0, in_doubt = 0; // works that may not be done, of those before this one
     std::vector<uint32_t> *counted = nullptr;
     bool has_counted = false;
 
@@ -139,17 +144,22 @@ class BlockRaces {
     void require_before(const uint64_t *uses, uint64_t offset, size_t bytes) const {
         uint64_t by_others = 0;
         for (size_t i = offset / 2; i < end_of(offset, bytes); ++i) {
-            by_others |= is_by_another(uses[i]);
+            by_others |= is_by_another(uses[i]) | is_in_doubt(uses[i]);
         }
         for (size_t i = offset / 2; by_others && i < end_of(offset, bytes); ++i) {
             if (is_by_another(uses[i])) {
                 require_counted(uses[i]);
             }
         }
+        if (by_others) {
+            require_done(uses + offset / 2, uses + end_of(offset, bytes));
+        }
     }
     // Of this launch, and by another block.
     bool is_by_another(uint64_t use) const { return ((use ^ mine) >> 12) - 1 < 0xFFFFF; }
     void require_counted(uint64_t use) const;
+    bool is_in_doubt(uint64_t use) const { return (uint32_t)(use >> 32) - first_in_doubt < in_doubt; }
+    void require_done(const uint64_t *first, const uint64_t *end) const;
 };
 
 } // namespace softcuda

@@ -103,8 +103,12 @@ Result enqueue_kernel(Stream *stream, const char *call, std::function<Result()> 
     if (begin && stream->lets_next_begin) {
         (stream->capture ? works[stream->last_captured] : works.back()).before = std::move(begin);
     }
-    works.push_back({std::move(run), nullptr});
-    stream->captured += stream->capture ? 1 : 0;
+    works.push_back(
+        {std::move(run), nullptr, stream->capture ? stream->captured_clock : driver().waited_for, stream->branch});
+    if (stream->capture) {
+        ++stream->captured;
+        raise(stream->captured_clock, stream->branch, (uint32_t)works.size());
+    }
     stream->last_captured = works.size() - 1;
     stream->lets_next_begin = lets_next_begin;
     return success;
@@ -114,16 +118,47 @@ Result enqueue(Stream *stream, const char *call, std::function<Result()> run) {
     return enqueue_kernel(stream, call, std::move(run), nullptr, false);
 }
 
-static Result run_work(const Work &work) {
-    const Result status = work.before ? work.before() : success;
-    return status ? status : work.run();
+// The strand's work after what the clock says, which says from then on that it is done.
+static Result run_work(const Work &work, const Strand &strand, Clock &clock) {
+    const auto order = std::make_shared<const Order>(strand.number, clock);
+    raise(clock, strand.number, order->serial);
+    if (work.before) {
+        const Running next(std::make_shared<const Order>(strand.number, clock));
+        if (const Result status = work.before()) {
+            return status;
+        }
+    }
+    const Running running(order);
+    return work.run();
+}
+
+static Result run_graph(const Graph &graph, Stream &stream) {
+    const Clock before = stream.clock;
+    std::vector<uint32_t> serials(1);
+    for (const Work &node : graph.nodes) {
+        const auto strand_of = [&](uint32_t branch) -> const Strand & {
+            return branch == 0 ? stream.strand : *graph.strands[branch - 1];
+        };
+        Clock clock = before;
+        for (uint32_t branch = 0; branch < node.after.size(); ++branch) {
+            raise(clock, strand_of(branch).number, serials[node.after[branch]]);
+        }
+        const Result status = run_work(node, strand_of(node.branch), clock);
+        serials.push_back(clock[strand_of(node.branch).number]);
+        merge(stream.clock, clock);
+        if (status) {
+            return status;
+        }
+    }
+    return success;
 }
 
 Result run_until(Stream *stream, uint64_t position) {
     size_t i = 0;
     for (; stream->done < position && i < stream->queue.size(); ++i, ++stream->done) {
         if (sticky_error() == success) {
-            set_sticky_error(run_work(stream->queue[i]));
+            merge(stream->clock, stream->queue[i].after);
+            set_sticky_error(run_work(stream->queue[i], stream->strand, stream->clock));
         }
     }
     stream->queue.erase(stream->queue.begin(), stream->queue.begin() + (long)i);
@@ -174,7 +209,12 @@ EXPORT cuStreamSynchronize(Stream *stream) {
     if (!is_live(stream)) {
         return invalid_handle;
     }
-    return stream->capture ? break_captures(__func__) : run_until(stream, end_of(stream));
+    if (stream->capture) {
+        return break_captures(__func__);
+    }
+    const Result result = run_until(stream, end_of(stream));
+    merge(driver().waited_for, stream->clock);
+    return result;
 }
 
 EXPORT cuStreamIsCapturing(Stream *stream, int *status) {
@@ -209,9 +249,12 @@ EXPORT cuEventRecord(Event *event, Stream *stream) {
         event->position = stream->captured;
         event->capture = stream->capture;
         event->was_captured = true;
+        event->done = std::make_shared<Clock>(stream->captured_clock);
         return success;
     }
-    const int status = enqueue(stream, __func__, [seconds = event->seconds]() -> Result {
+    event->done = std::make_shared<Clock>();
+    const int status = enqueue(stream, __func__, [seconds = event->seconds, done = event->done, stream]() -> Result {
+        *done = stream->clock;
         *seconds = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
         return success;
     });
@@ -229,7 +272,10 @@ EXPORT cuEventSynchronize(Event *event) {
     if (event->was_captured) { // as the driver says, whether the graph is still there or not
         return refuse(invalid_value, __func__, "the event was last recorded in a capture");
     }
-    return event->after.empty() || !is_live(event->after[0]) ? success : run_until(event->after[0], event->position);
+    const bool waits = !event->after.empty() && is_live(event->after[0]);
+    const Result result = waits ? run_until(event->after[0], event->position) : success;
+    merge(driver().waited_for, *event->done);
+    return result;
 }
 
 EXPORT cuEventElapsedTime(float *milliseconds, Event *start, Event *end) {
@@ -252,17 +298,24 @@ EXPORT cuStreamWaitEvent(Stream *stream, Event *event, unsigned) {
     if (capture && !stream->capture) { // the capture takes this stream in
         stream->capture = capture;
         stream->is_branch = true;
+        stream->branch = capture->branches++;
+        stream->captured_clock = *event->done;
         stream->captured = stream->joined = 0;
         stream->capturing_thread = std::this_thread::get_id();
         return success;
     }
     if (capture) { // works of a capture lie in one list, in the order of the calls
         event->after[0]->joined = std::max(event->after[0]->joined, event->position);
+        merge(stream->captured_clock, *event->done);
         return success;
     }
     Stream *other = event->after[0];
     const uint64_t position = event->position;
-    return enqueue(stream, __func__, [=] { return is_live(other) ? run_until(other, position) : success; });
+    return enqueue(stream, __func__, [=, done = event->done]() -> Result {
+        const Result result = is_live(other) ? run_until(other, position) : success;
+        merge(stream->clock, *done);
+        return result;
+    });
 }
 
 // ---- graphs
@@ -274,6 +327,8 @@ EXPORT cuStreamBeginCapture_v2(Stream *stream, int mode) {
     }
     stream->capture = std::make_shared<Graph>();
     stream->is_branch = stream->capture_is_broken = false;
+    stream->branch = 0;
+    stream->captured_clock = {};
     stream->capturing_thread = std::this_thread::get_id();
     stream->lets_next_begin = false;
     return success;
@@ -312,6 +367,9 @@ EXPORT cuStreamEndCapture(Stream *stream, Graph **graph) {
 EXPORT cuGraphInstantiateWithFlags(Graph **executable, Graph *graph, unsigned long long) {
     ENTER(context_outside_capture)
     *executable = new Graph(*graph);
+    for (uint32_t branch = 1; branch < graph->branches; ++branch) {
+        (*executable)->strands.push_back(std::make_shared<Strand>());
+    }
     count_handle("executable graphs", 1);
     return success;
 }
@@ -321,14 +379,7 @@ EXPORT cuGraphLaunch(Graph *executable, Stream *stream) {
     if (is_live(stream) && stream->capture) {
         return break_captures(__func__);
     }
-    return enqueue(stream, __func__, [executable]() -> Result {
-        for (const Work &node : executable->nodes) {
-            if (const Result status = run_work(node)) {
-                return status;
-            }
-        }
-        return success;
-    });
+    return enqueue(stream, __func__, [executable, stream] { return run_graph(*executable, *stream); });
 }
 
 EXPORT cuGraphGetNodes(Graph *graph, void **, size_t *count) {

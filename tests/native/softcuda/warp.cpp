@@ -136,7 +136,7 @@ unsigned char *Warp::use(const AllocationRange &range, uint64_t address, size_t 
         block->counts.bytes += block->block_races.new_bytes(range.users, offset, bytes);
     }
     if (access == Access::counts) {
-        block->block_races.count();
+        block->block_races.count(range.users, offset, bytes);
     } else if (access == Access::writes) {
         block->block_races.write(range.users, offset, bytes);
     } else {
