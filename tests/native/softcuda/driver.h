@@ -14,6 +14,9 @@ struct MemoryInfo {
     uint64_t free, total;
 };
 
+int capability();       // of the GPU: 86 for 8.6
+unsigned most_shared(); // bytes of shared memory that a block may have
+
 MemoryInfo memory_info();
 uint64_t allocate(size_t bytes, bool on_device); // 0 where the host has no memory
 bool release(uint64_t address, bool on_device);
@@ -74,6 +77,9 @@ struct Driver {
 
 Driver &driver();
 std::vector<void *> &current_contexts(); // of this thread, the current one last
+
+// The strand's work after what the clock says, which says from then on that it is done.
+Result run_work(const Work &work, const Strand &strand, Clock &clock);
 
 uint64_t end_of(Stream *stream);
 Result run_until(Stream *stream, uint64_t position);
