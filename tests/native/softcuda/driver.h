@@ -81,6 +81,7 @@ std::vector<void *> &current_contexts(); // of this thread, the current one last
 // The strand's work after what the clock says, which says from then on that it is done.
 Result run_work(const Work &work, const Strand &strand, Clock &clock);
 
+Stream *named(Stream *stream); // what a null stands for
 uint64_t end_of(Stream *stream);
 Result run_until(Stream *stream, uint64_t position);
 void run_everything();

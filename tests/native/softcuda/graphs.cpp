@@ -80,6 +80,7 @@ EXPORT cuGraphInstantiateWithFlags(Graph **executable, Graph *graph, unsigned lo
 
 EXPORT cuGraphLaunch(Graph *executable, Stream *stream) {
     ENTER(context)
+    stream = named(stream);
     if (is_live(stream) && stream->capture) {
         return break_captures(__func__);
     }
