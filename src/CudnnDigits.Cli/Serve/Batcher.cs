@@ -1,3 +1,5 @@
+using CudnnDigits.Cuda;
+
 namespace CudnnDigits.Cli.Serve;
 
 /// <summary>Combines the digits of several requests into one forward pass. Small requests alternate with large ones.</summary>
@@ -14,6 +16,7 @@ internal sealed class Batcher : IDisposable
 
     private readonly DigitClassifier _classifier;
     private readonly Queue<Job> _few = new(), _many = new(); // a lock on _few protects both
+    private readonly CancellationTokenSource _failed = new();
     private readonly Thread _thread;
     private int _digitsWaiting, _digitsOfMany;
     private bool _manyCameFirst, _stopping;
@@ -30,6 +33,12 @@ internal sealed class Batcher : IDisposable
 
     /// <summary>Digits predicted so far.</summary>
     public long Digits { get; private set; }
+
+    /// <summary>Why nothing can be predicted any more: the GPU failed. Null as long as it works.</summary>
+    public CudaException? Failure { get; private set; }
+
+    /// <summary>Cancelled when the GPU has failed.</summary>
+    public CancellationToken Failed => _failed.Token;
 
     /// <summary>(N, 28, 28) uint8 to (N, 10) f32 probabilities. Null if the request is large and too many digits wait.</summary>
     public Task<float[]>? Predict(byte[] pixels)
@@ -63,6 +72,7 @@ internal sealed class Batcher : IDisposable
         }
 
         _thread.Join();
+        _failed.Dispose();
     }
 
     private void Run()
@@ -76,6 +86,11 @@ internal sealed class Batcher : IDisposable
             catch (Exception e)
             {
                 batch.ForEach(job => job.TrySetException(e));
+                if (e is CudaException failure)
+                {
+                    Failure ??= failure;
+                    _failed.Cancel();
+                }
             }
         }
     }

@@ -2,6 +2,7 @@ using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Text.Json.Serialization.Metadata;
 using CudnnDigits.Cli.Report;
+using CudnnDigits.Cuda;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Connections.Features;
@@ -147,7 +148,11 @@ internal static class DigitServer
         catch (Exception e) when (!context.Response.HasStarted)
         {
             string request = $"{context.Request.Method} {context.Request.Path}", message = e.Message.ReplaceLineEndings(" ");
-            await Console.Error.WriteLineAsync($"cudnn-digits: error: {request}: {e.GetType().Name}: {message}");
+            if (e is not CudaException) // that one ends the server, which says so
+            {
+                await Console.Error.WriteLineAsync($"cudnn-digits: error: {request}: {e.GetType().Name}: {message}");
+            }
+
             await WriteProblem(context, Status500InternalServerError, "an error in the server itself; its terminal says more");
         }
         finally

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using System.Runtime.ExceptionServices;
 using CudnnDigits.Cli.Exchange;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.Hosting;
@@ -49,9 +50,17 @@ internal static class ServeCommand
             result, new ServeResult(address, weights.Network.Name),
             $"page      {address}\npredict   curl --data-binary @digit.png -H 'Content-Type: image/png' {address}predict\n"
                 + $"described {address}openapi.json\nCtrl-C stops it.");
-        interruption.Token.WaitHandle.WaitOne();
-        Interruption.LeaveEcho();
+        WaitHandle.WaitAny([interruption.Token.WaitHandle, batcher.Failed.WaitHandle]);
+        if (batcher.Failure is null)
+        {
+            Interruption.LeaveEcho();
+        }
+
         app.StopAsync().GetAwaiter().GetResult();
+        if (batcher.Failure is { } failure)
+        {
+            ExceptionDispatchInfo.Throw(failure); // a server that is started anew may find the GPU well again
+        }
     }
 
     /// <summary>Takes the port before anything is trained, so that one in use is reported at once, and stays free for the server.</summary>

@@ -42,6 +42,20 @@ internal static class CliProgram
 
     public static Process Start(params string[] arguments) => Process.Start(Info(arguments))!;
 
+    /// <summary>Reads the JSON that a server prints when it is ready.</summary>
+    public static string ReadAddress(Process process)
+    {
+        string json = "";
+        while (!json.EndsWith("}\n", StringComparison.Ordinal))
+        {
+            json += (process.StandardOutput.ReadLine()
+                ?? throw new InvalidOperationException($"the server did not start: {process.StandardError.ReadToEnd()}")) + "\n";
+        }
+
+        using JsonDocument ready = JsonDocument.Parse(json);
+        return ready.RootElement.GetProperty("url").GetString()!;
+    }
+
     public static Result Finish(Process process)
     {
         using (process)

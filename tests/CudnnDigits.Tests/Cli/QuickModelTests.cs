@@ -73,7 +73,7 @@ public sealed class QuickModelTests : TestsWithFolder
         ProcessStartInfo info = CliProgram.Info("serve", "--model", "simple", "--device", "cpu", "--port", "0", "--json");
         info.Environment["XDG_CACHE_HOME"] = _folder.Path;
         Process process = Process.Start(info)!;
-        RunningServer.ReadAddress(process);
+        CliProgram.ReadAddress(process);
         process.Kill();
         Assert.Equal($"model     no --weights: using the quick simple model of an earlier start, {kept.File}; weights of your own predict "
             + "better\n", CliProgram.Finish(process).Error);

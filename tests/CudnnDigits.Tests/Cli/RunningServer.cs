@@ -15,7 +15,7 @@ public sealed class RunningServer : IDisposable
         WeightsFile = _folder["model.safetensors"];
         Checkpoint.SaveWeights(WeightsFile, Weights, 1);
         _process = CliProgram.Start("serve", "--weights", WeightsFile, "--device", "cpu", "--port", "0", "--json");
-        Address = new Uri(ReadAddress(_process));
+        Address = new Uri(CliProgram.ReadAddress(_process));
         Client = new HttpClient { BaseAddress = Address };
     }
 
@@ -35,20 +35,6 @@ public sealed class RunningServer : IDisposable
             _process.Refresh();
             return _process.WorkingSet64 >> 20;
         }
-    }
-
-    /// <summary>Reads the JSON that a server prints when it is ready.</summary>
-    public static string ReadAddress(Process process)
-    {
-        string json = "";
-        while (!json.EndsWith("}\n", StringComparison.Ordinal))
-        {
-            json += (process.StandardOutput.ReadLine()
-                ?? throw new InvalidOperationException($"the server did not start: {process.StandardError.ReadToEnd()}")) + "\n";
-        }
-
-        using JsonDocument ready = JsonDocument.Parse(json);
-        return ready.RootElement.GetProperty("url").GetString()!;
     }
 
     public void Dispose()

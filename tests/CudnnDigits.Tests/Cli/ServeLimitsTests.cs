@@ -18,7 +18,7 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
         using Process process = CliProgram.Start("serve", "--weights", server.WeightsFile, "--device", "cpu", "--port", "0", "--json");
         try
         {
-            Uri address = new(RunningServer.ReadAddress(process));
+            Uri address = new(CliProgram.ReadAddress(process));
             byte[] almost = RawClient.Post("image/png", new byte[DigitServer.MostBodyBytes])[..^1];
             RawClient[] silent = [.. Enumerable.Range(0, 200).Select(_ => new RawClient(address))];
             Task sending = Parallel.ForEachAsync(silent,
@@ -101,7 +101,7 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
         using Process process =
             CliProgram.Shell("ulimit -n 480; exec \"$@\"", "serve", "--weights", server.WeightsFile, "--device", "cpu", "--port", "0",
             "--json");
-        Uri address = new(RunningServer.ReadAddress(process));
+        Uri address = new(CliProgram.ReadAddress(process));
         RawClient[] silent = [.. Enumerable.Range(0, 900).Select(i => new RawClient(address, $"127.0.0.{2 + i % 5}"))];
         await AssertAnswered(address);
         await Parallel.ForEachAsync(silent, Cancellation, async (client, _) => await client.Send("GET / HTTP/1.1\r\nHo", Cancellation));
@@ -239,7 +239,7 @@ public sealed class ServeLimitsTests(RunningServer server) : IClassFixture<Runni
     {
         Signals.Require("TERM");
         Process process = CliProgram.Start("serve", "--weights", server.WeightsFile, "--device", "cpu", "--port", "0", "--json");
-        Uri address = new(RunningServer.ReadAddress(process));
+        Uri address = new(CliProgram.ReadAddress(process));
         RawClient[] clients = [.. Enumerable.Range(0, 300).Select(i => i < 100 ? new RawClient(address) : null!)];
         await Parallel.ForEachAsync(Enumerable.Range(0, 100), Cancellation,
             async (i, _) => await clients[i].Send(RawClient.Post(One), Cancellation)); // used already

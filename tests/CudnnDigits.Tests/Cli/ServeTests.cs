@@ -196,7 +196,7 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
     {
         Signals.Require("TERM");
         Process process = CliProgram.Start("serve", "--weights", server.WeightsFile, "--device", "cpu", "--port", "0", "--json");
-        Uri address = new(RunningServer.ReadAddress(process));
+        Uri address = new(CliProgram.ReadAddress(process));
         byte[] body = Encoding.UTF8.GetBytes("{\"strokes\":[[[140,30],[138,250]]]}");
         using TcpClient client = new(address.Host, address.Port);
         NetworkStream stream = client.GetStream();
@@ -232,7 +232,7 @@ public sealed class ServeTests(RunningServer server) : IClassFixture<RunningServ
         ProcessStartInfo info = CliProgram.Info("serve", "--model", "simple", "--device", "cpu", "--port", "0", "--json");
         info.Environment["XDG_CACHE_HOME"] = cache.Path;
         Process process = Process.Start(info)!;
-        using HttpClient client = new() { BaseAddress = new Uri(RunningServer.ReadAddress(process)) };
+        using HttpClient client = new() { BaseAddress = new Uri(CliProgram.ReadAddress(process)) };
         JsonNode health = (await client.GetFromJsonAsync<JsonNode>("health", Cancellation))!;
         Assert.Equal("quick model, trained on built-in digits", health["weights"]!.GetValue<string>());
         JsonNode answer = await Answer(

@@ -75,7 +75,7 @@ public sealed class WeightsTests : TestsWithFolder
         System.Diagnostics.Process process =
             CliProgram.Start("serve", "--weights", _run, "--port", "0", "--quiet",
             "--json"); // --device auto: without a GPU there is something to say
-        using HttpClient client = new() { BaseAddress = new Uri(RunningServer.ReadAddress(process)) };
+        using HttpClient client = new() { BaseAddress = new Uri(CliProgram.ReadAddress(process)) };
         JsonNode health = JsonNode.Parse(await client.GetStringAsync("health", TestContext.Current.CancellationToken))!;
         Assert.Equal(_model, health["weights"]!.GetValue<string>());
         process.Kill();
