@@ -23,7 +23,7 @@ catch (OperationCanceledException)
 {
     return ExitCode.Interrupted;
 }
-catch (InputException e)
+catch (Exception e) when (e is InputException or CudaUnavailableException) // the latter when it is too late for another device
 {
     return Fail(ExitCode.BadInput, e.Message);
 }
@@ -41,6 +41,7 @@ catch (Exception e)
 
 static int Fail(int code, string message)
 {
-    Console.Error.WriteLine(Screen.Fit($"{ThisProgram.Name}: error: {message.ReplaceLineEndings(" ")}", Screen.ErrorWidth));
+    string line = message.ReplaceLineEndings(" ").Replace(".; ", "; ", StringComparison.Ordinal); // what the system says ends with a stop
+    Console.Error.WriteLine(Screen.Fit($"{ThisProgram.Name}: error: {line}", Screen.ErrorWidth));
     return code;
 }

@@ -1,3 +1,4 @@
+using System.Net;
 using CudnnDigits.Tests.Cli;
 
 namespace CudnnDigits.Cuda.Tests;
@@ -47,6 +48,33 @@ public sealed class FailingProgramTests : TestsWithFolder
         Assert.False(File.Exists(_folder["submission.csv"]));
     }
 
+    [Theory]
+    [InlineData("cuModuleLoadDataEx:3:222", "update the NVIDIA driver")] // a fused kernel, compiled when first launched
+    [InlineData("cuMemAlloc_v2:1:2", "try --batch-size 8, or close other programs on the GPU")]
+    public void A_training_that_the_machine_refuses_says_what_to_do(string failure, string says)
+    {
+        CliProgram.Result result = Run(failure, Train("refused"));
+        Assert.Equal(2, result.ExitCode);
+        Assert.Contains(says, Assert.Single(result.Error.TrimEnd('\n').Split('\n')), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_server_whose_GPU_fails_ends()
+    {
+        ProcessStartInfo info = CliProgram.Info("serve", "--weights", _weights, "--device", "cuda", "--port", "0", "--json", "--quiet");
+        info.Environment["SOFTCUDA_FAIL"] = "cuGraphLaunch:1:719";
+        Process process = Process.Start(info)!;
+        using HttpClient client = new() { BaseAddress = new Uri(CliProgram.ReadAddress(process)) };
+        using StringContent body = new("{\"strokes\":[[[140,30],[138,250]]]}", Encoding.UTF8, "application/json");
+        using HttpResponseMessage answer = await client.PostAsync(
+            new Uri("predict", UriKind.Relative), body, TestContext.Current.CancellationToken);
+        Assert.Equal(HttpStatusCode.InternalServerError, answer.StatusCode);
+        CliProgram.Result result = CliProgram.Finish(process);
+        Assert.Equal(1, result.ExitCode);
+        string line = Assert.Single(result.Error.TrimEnd('\n').Split('\n'));
+        Assert.StartsWith("cudnn-digits: error: the GPU failed: ", line, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void A_training_that_fails_anywhere_goes_on_to_the_same_weights()
     {
@@ -74,7 +102,7 @@ public sealed class FailingProgramTests : TestsWithFolder
     [Theory]
     [InlineData("cudnnGetConvolutionForwardWorkspaceSize:1:5000", "conv1, forward: workspace failed: CUDNN_STATUS_EXECUTION_FAILED")]
     [InlineData("cuMemHostAlloc:1:2",
-        "CUDA_ERROR_OUT_OF_MEMORY (out of memory); close other programs on the GPU, or choose a smaller batch")]
+        "CUDA_ERROR_OUT_OF_MEMORY (out of memory); close other programs on the GPU, or use another device")]
     [InlineData("cuDevicePrimaryCtxRetain:1:0", "a call succeeded that was to give a context, and gave none")]
     public void Where_auto_is_still_choosing_it_takes_the_CPU_and_says_why(string failure, string says)
     {

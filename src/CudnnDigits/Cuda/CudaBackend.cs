@@ -45,7 +45,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
         _session.ReserveBlasWorkspaces(arena, ofBranches: true);
         arena.Allocate(context.Handles, free =>
         {
-            long fits = options.BatchSize - (arena.Bytes - free) / bytesPerSample - 1;
+            long fits = options.BatchSize - Math.Max(arena.Bytes - free, 0) / bytesPerSample - 1; // what is free can be in pieces
             return $"{(fits >= 1 ? $"try --batch-size {1L << (int)Math.Log2(fits)}, or " : "")}close other programs on the GPU";
         });
         step.SetWorkspace(_workspace);
@@ -221,34 +221,37 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     /// <summary>A step for a batch of this size, captured if it is to be.</summary>
     private CudaStep Prepare(int batch, bool training)
     {
-        if (!_steps.TryGetValue(batch, out CudaStep? step))
+        try
         {
-            // Batch norm must see the real samples only, so what is left over at the end of an epoch is a step of its own
-            // size. Only the last such size is kept: they differ when the data do.
-            foreach ((int other, CudaStep old) in _steps.Where(entry => entry.Key != BatchSize).ToArray())
+            CudaStep step = _steps.GetValueOrDefault(batch) ?? MakeStepBesides(batch);
+            if (_options.CudaGraph && (training ? step.Training : step.Prediction) is null)
             {
-                _session.Stream.Synchronize();
-                old.Dispose();
-                _steps.Remove(other);
+                Capture(step, training);
             }
 
-            try
-            {
-                step = MakeStep(batch, _workspace.Bytes);
-            }
-            catch (CudaUnavailableException e)
-            {
-                throw new InputException(e.Message, e); // cuDNN has no algorithm for so many samples: it is too late for another device
-            }
+            return step;
+        }
+        catch (CudaUnavailableException e)
+        {
+            throw new InputException(e.Message, e); // an algorithm for so many samples, or a newer driver: too late for another device
+        }
+    }
 
-            step.SetWorkspace(_workspace);
+    /// <summary>
+    /// Batch norm must see the real samples only, so what is left over at the end of an epoch is a step of its own size. Only the last such
+    /// size is kept: they differ when the data do.
+    /// </summary>
+    private CudaStep MakeStepBesides(int batch)
+    {
+        foreach ((int other, CudaStep old) in _steps.Where(entry => entry.Key != BatchSize).ToArray())
+        {
+            _session.Stream.Synchronize();
+            old.Dispose();
+            _steps.Remove(other);
         }
 
-        if (_options.CudaGraph && (training ? step.Training : step.Prediction) is null)
-        {
-            Capture(step, training);
-        }
-
+        CudaStep step = MakeStep(batch, _workspace.Bytes);
+        step.SetWorkspace(_workspace);
         return step;
     }
 

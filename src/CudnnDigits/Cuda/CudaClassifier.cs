@@ -46,7 +46,7 @@ internal sealed unsafe class CudaClassifier : IClassifierDevice
         _session.ReserveBlasWorkspaces(arena, ofBranches: false);
         _images = arena.Reserve((long)batch * DigitDataset.PixelCount, DeviceType.F32);
         _logits = arena.Reserve((long)batch * DigitDataset.Classes, DeviceType.F32);
-        arena.Allocate(context.Handles, _ => "choose a smaller batch, or close other programs on the GPU");
+        arena.Allocate(context.Handles, _ => "close other programs on the GPU, or use another device");
         _session.UseBlasWorkspaces();
         _imagesStaging = new PinnedMemory(context.Handles, _images.Bytes);
         _logitsStaging = new PinnedMemory(context.Handles, _logits.Bytes);

@@ -99,7 +99,7 @@ internal sealed record TrainingField(
         OfAugmentation("Elastic", "elastic distortion", 4, spec => spec.Elastic, (spec, x) => spec with { Elastic = x }, "pixels", " px")
             .As("--elastic", "PIXELS", "Elastic distortion: largest displacement of the points of a 5×5 grid, in pixels."),
         Whole("Seed", "seed", 0UL, ulong.MaxValue, o => o.Seed, (o, value) => o with { Seed = value })
-            .As("--seed", "N", "Seed of everything random. The same seed gives the same bits; on a GPU only with --deterministic."),
+            .As("--seed", "N", "Seed of everything random. The same seed gives the same bits; through cuDNN only with --deterministic."),
         Number("Validation", "held out", 0, 0.9, o => o.Validation, (o, value) => o with { Validation = value })
             .As("--validation", "F", "Share of each class held out.") with
         {

@@ -18,7 +18,8 @@ internal sealed unsafe class ResidentDigits : IDisposable
         DeviceArena arena = new();
         Pixels = arena.Reserve(dataset.Pixels.Length, DeviceType.U8);
         Labels = arena.Reserve(dataset.Count, DeviceType.U8);
-        arena.Allocate(handles, _ => $"the {dataset.Count:N0} digits do not fit; close other programs on the GPU or give less data");
+        arena.Allocate(handles, _ =>
+            $"the {dataset.Count:N0} digits do not fit; close other programs on the GPU, choose a smaller --batch-size, or give less data");
         using PinnedMemory chunk = new(handles, ChunkBytes);
         Upload(stream, chunk, dataset.Pixels, Pixels);
         Upload(stream, chunk, dataset.Labels, Labels);

@@ -65,7 +65,7 @@ public sealed class CudaException : Exception
         string name = call.Split('(')[0].Split('.')[^1]; // without its arguments: those are addresses and descriptors
         string said = (text ?? "unknown").ReplaceLineEndings(" ").Trim().TrimEnd('.');
         bool outOfMemory = status.Contains("OUT_OF_MEMORY", StringComparison.Ordinal) || status.Contains("ALLOC", StringComparison.Ordinal);
-        string advice = outOfMemory ? "; close other programs on the GPU, or choose a smaller batch" : "";
+        string advice = outOfMemory ? "; close other programs on the GPU, or use another device" : "";
         return new CudaException($"{name} failed: {status} ({said}){advice}") { IsOutOfMemory = outOfMemory };
     }
 
