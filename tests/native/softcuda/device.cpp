@@ -4,6 +4,7 @@
 #include "races.h"
 #include "warp.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -242,8 +243,9 @@ void *used_memory(uint64_t address, size_t bytes, const char *call, Use use, boo
         const auto order = running_work();
         order->set_name(call);
         races.start(*order, 0, counted);
-        use == Use::writes ? races.write(range.users, address - range.first, bytes)
-                           : races.read(range.users, address - range.first, bytes);
+        const size_t first = std::min<size_t>(bytes, 64 << 10); // stand for all: to know of each byte takes four
+        use == Use::writes ? races.write(range.users, address - range.first, first)
+                           : races.read(range.users, address - range.first, first);
         return host;
     } catch (const Fault &fault) {
         refuse(fault.status, call, fault.why);
