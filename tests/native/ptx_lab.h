@@ -2,19 +2,13 @@
 #pragma once
 
 #include "driver.h"
+#include "expect.h"
 #include "grid.h"
 
 #include <cstdio>
 #include <cstring>
 
 using namespace softcuda;
-
-inline int failures = 0;
-
-inline void expect(bool holds, const std::string &what) {
-    std::printf("%s: %s\n", holds ? "holds " : "BROKEN", what.c_str());
-    failures += !holds;
-}
 
 // A kernel whose threads have 64 bytes each of what they read (at %rd0) and write (at %rd1); thread in %r0, %rd2 is 64
 // times that.

@@ -1,19 +1,13 @@
 // What two streams do to the same memory must have an order, whatever the order is that the software CUDA device runs
 // it in. Its complaints on standard error are expected.
 #include "cuda_calls.h"
+#include "expect.h"
 
 #include <cstdint>
 #include <cstdio>
 #include <functional>
 
 namespace {
-
-int failures = 0;
-
-void expect(bool holds, const char *what) {
-    std::printf("%s: %s\n", holds ? "holds " : "BROKEN", what);
-    failures += !holds;
-}
 
 const char *ptx = R"(.version 7.8
 .target sm_90

@@ -1,6 +1,7 @@
 // The software CUDA device must be strict where a GPU is silent. Each rule is broken once, on purpose; its complaints
 // on standard error are expected.
 #include "cuda_calls.h"
+#include "expect.h"
 
 #include <cmath>
 #include <cstdint>
@@ -13,13 +14,6 @@
 #include <unistd.h>
 
 namespace {
-
-int failures = 0;
-
-void expect(bool holds, const char *what) {
-    std::printf("%s: %s\n", holds ? "holds " : "BROKEN", what);
-    failures += !holds;
-}
 
 std::string read_ptx() {
     std::ifstream file(PTX_FILE);

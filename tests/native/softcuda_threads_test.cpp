@@ -1,5 +1,6 @@
 // The software CUDA device under many threads at once, and things given back while work that uses them still waits.
 #include "cuda_calls.h"
+#include "expect.h"
 
 #include <cstdint>
 #include <cstdio>
@@ -8,13 +9,6 @@
 #include <vector>
 
 namespace {
-
-int failures = 0;
-
-void expect(bool holds, const char *what) {
-    std::printf("%s: %s\n", holds ? "holds " : "BROKEN", what);
-    failures += !holds;
-}
 
 // Every thread of every block writes a number of its own place.
 const char *ptx = R"(.version 7.5

@@ -147,9 +147,9 @@ internal static class DigitServer
         }
         catch (Exception e) when (!context.Response.HasStarted)
         {
-            string request = $"{context.Request.Method} {context.Request.Path}", message = e.Message.ReplaceLineEndings(" ");
             if (e is not CudaException) // that one ends the server, which says so
             {
+                string request = $"{context.Request.Method} {context.Request.Path}", message = e.Message.ReplaceLineEndings(" ");
                 await Console.Error.WriteLineAsync($"cudnn-digits: error: {request}: {e.GetType().Name}: {message}");
             }
 

@@ -223,7 +223,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     {
         try
         {
-            CudaStep step = _steps.GetValueOrDefault(batch) ?? MakeStepBesides(batch);
+            CudaStep step = _steps.GetValueOrDefault(batch) ?? MakeLeftoverStep(batch);
             if (_options.CudaGraph && (training ? step.Training : step.Prediction) is null)
             {
                 Capture(step, training);
@@ -241,7 +241,7 @@ internal sealed unsafe class CudaBackend : ITrainingBackend, IStepInspector
     /// Batch norm must see the real samples only, so what is left over at the end of an epoch is a step of its own size. Only the last such
     /// size is kept: they differ when the data do.
     /// </summary>
-    private CudaStep MakeStepBesides(int batch)
+    private CudaStep MakeLeftoverStep(int batch)
     {
         foreach ((int other, CudaStep old) in _steps.Where(entry => entry.Key != BatchSize).ToArray())
         {
