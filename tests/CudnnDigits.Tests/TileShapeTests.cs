@@ -55,7 +55,10 @@ public class TileShapeTests
                 Assert.InRange(shape.Rows * across * pixels, 1, shape.Fragments * 4 * 16);
                 Assert.Equal(0, shape.Fragments % 2); // which are in two fragments
                 Assert.True(shape.WidthOfBlock == 64 || shape.WidthOfBlock == 32);
-                Assert.Equal(2, shape.Plane % 8); // eight neighbours of two planes lie in different banks
+                Assert.Equal(1, shape.Plane % 8); // four units of two pairs of pixels, with one between them, lie in different banks
+                Assert.InRange(shape.Pitch, shape.Width + shape.Padding, shape.Width + shape.Padding + 3);
+                int columns = across << shape.Pools; // as if the next two rows followed
+                Assert.True(columns % 2 != 0 || ((2 * shape.Pitch) - columns) % 8 == 0, $"{shape}: rows are {shape.Pitch} apart");
                 int room = (4 * shape.Plane * 16) + (shape.Ring * shape.Side * 32 * shape.WidthOfBlock);
                 int input = CheckInput(plan, shape.Slots);
                 Assert.InRange(shape.SharedBytes, Math.Max(room, SumBytes), Most(shape.BlocksAtOnce) - input);
@@ -116,7 +119,7 @@ public class TileShapeTests
 
         void CheckWeights(TileShape shape, Batch batch, int bytesOfPosition, int most)
         {
-            int pitch = shape.Width + shape.Padding, last = ((shape.Rows * pitch) + 15) / 16 * 16 - 1;
+            int pitch = shape.Pitch, last = ((shape.Rows * pitch) + 15) / 16 * 16 - 1;
             int all = batch.Samples * (shape.Height + shape.Padding), before = shape.Rows * (batch.Tiles - 1);
             Assert.InRange(all, before + 1, before + shape.Rows);
             Assert.True(shape.Plane > last + ((shape.Side - 1) * (pitch + 1)), $"{shape}: what the last tap sees of the last position");
@@ -191,7 +194,7 @@ public class TileShapeTests
     /// <summary>Tiles take all rows of output, and each reads no more rows of the tall image than it has room for.</summary>
     private static void CheckRows(TileShape shape, int samples)
     {
-        int down = (shape.OutHeight + shape.Pairs) >> shape.Pairs, all = samples * down, pitch = shape.Width + shape.Padding;
+        int down = (shape.OutHeight + shape.Pairs) >> shape.Pairs, all = samples * down, pitch = shape.Pitch;
         int tiles = shape.Tiled(samples).Tiles;
         Assert.Equal((all + shape.Rows - 1) / shape.Rows, tiles);
         for (int tile = 0; tile < Math.Min(tiles, down); tile++) // then the same comes again

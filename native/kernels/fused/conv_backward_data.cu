@@ -36,9 +36,9 @@ template <class Mode, int Groups> struct MaskedOutput {
         if (is_first()) {
             // Zeros beside images, where scratch was.
             for (int slot = (int)threadIdx.x / units_of_chunk; slot <= c.slots; slot += conv_threads / units_of_chunk) {
-                for (int column = 0; column < c.padding; ++column) {
-                    store_unit(dynamic_shared_memory + threadIdx.x % units_of_chunk * c.plane_bytes() + (slot * c.pitch() + column) * 16,
-                               {{0, 0, 0, 0}});
+                const int end = slot * c.pitch + c.padding; // of zeros, which begin where the row above ends
+                for (int place = slot == 0 ? 0 : end - (c.pitch - c.width); place < end; ++place) {
+                    store_unit(dynamic_shared_memory + threadIdx.x % units_of_chunk * c.plane_bytes() + place * 16, zero_unit());
                 }
             }
             first.fill(first.rows(rows), p.batch.samples);
@@ -114,8 +114,7 @@ template <class Mode, int Groups> struct MaskedOutput {
                     if (2 * pair < c.fragments) {
 #pragma unroll
                         for (int i = 0; i < FirstSums<Mode>::units; ++i) {
-                            first.put(2 * pair + row, 8 * half + lane() / 4, i,
-                                      row < pixels.count ? narrow_unit<Mode>(du, i) : Unit{{0, 0, 0, 0}});
+                            first.put(2 * pair + row, 8 * half + lane() / 4, i, row < pixels.count ? narrow_unit<Mode>(du, i) : Unit());
                         }
                     }
                 }

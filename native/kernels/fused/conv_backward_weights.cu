@@ -31,14 +31,16 @@ template <class Mode> struct WeightGradient {
     template <class Products>
     DEVICE_INLINE void add(const Convolution &c, int first_tap, unsigned dy, unsigned input, int fragments, int channels) {
         const unsigned plane = c.plane_bytes();
-        const int positions = by_warpgroups() || 8 * warp() < channels ? c.rows * c.pitch() : 0;
+        const int positions = by_warpgroups() || 8 * warp() < channels ? c.rows * c.pitch : 0;
         const bool has_more = c.taps() > 1; // than one tap
         if constexpr (Mode::of_unit == 8) {
             if (by_warpgroups()) {
-                if (has_more) {
-                    add_by_warpgroups<taps_of_block>(c, here(first_tap), dy, input, plane, positions);
-                } else {
+                if (!has_more) {
                     add_by_warpgroups<1>(c, 0, dy, input, plane, positions);
+                } else if (has_pairs(c)) {
+                    add_by_warpgroups<taps_of_block, 2>(c, here(first_tap), dy, input, plane, positions);
+                } else {
+                    add_by_warpgroups<taps_of_block>(c, here(first_tap), dy, input, plane, positions);
                 }
                 return;
             }
@@ -109,10 +111,33 @@ template <class Mode> struct WeightGradient {
         }
     }
 
+    // Where taps are in pairs, the lower two warps get the last one of each three from the upper ones. Planes are free.
+    DEVICE_INLINE void put_together(const Convolution &c) {
+        if (Mode::of_unit == 8 && by_warpgroups() && has_pairs(c)) {
+            Four<float> *shared = reinterpret_cast<Four<float> *>(dynamic_shared_memory) + threadIdx.x % 64;
+            __syncthreads();
+#pragma unroll
+            for (int i = 0; i < 3 * most_fragments && warp() > 1; ++i) {
+                const float(&from)[4] = sums[i / most_fragments * 3 + 1][i % most_fragments];
+                shared[i * 64] = {from[0], from[1], from[2], from[3]};
+            }
+            __syncthreads();
+#pragma unroll
+            for (int i = 0; i < 3 * most_fragments && warp() < 2; ++i) {
+                const Four<float> last = shared[i * 64];
+#pragma unroll
+                for (int k = 0; k < 4; ++k) {
+                    sums[i / most_fragments * 3 + 2][i % most_fragments][k] = last.v[k];
+                }
+            }
+        }
+    }
+
     // To (outs, taps, channels) from this block's first ones on, of which so many are left.
     DEVICE_INLINE void store(const Convolution &c, float *to, int outs, int taps, int channels) const {
         const bool warps_have_outs = by_warpgroups(), has_more = c.taps() > 1, has_all = taps >= taps_of_block;
         const int sixteen = warps_have_outs ? warp() : 0, eight = warps_have_outs ? 0 : warp();
+        const auto first = (unsigned long long)to;
 #pragma unroll
         for (int m = 0; m < most_fragments; ++m) {
 #pragma unroll
@@ -120,16 +145,17 @@ template <class Mode> struct WeightGradient {
                 const int out = 16 * sixteen + 8 * half + lane() / 4 + (warps_have_outs ? 0 : 16 * m);
                 const int channel = 8 * eight + lane() % 4 * 2 + (warps_have_outs ? 8 * m : 0);
                 if (out < outs && channel < channels) {
-                    float *at = to + out * c.taps() * c.channels + channel;
-                    at[0] = sums[0][m][2 * half];
-                    if (channel + 1 < channels) { // one tap may have an odd number of channels
-                        at[1] = sums[0][m][2 * half + 1];
-                    }
+                    unsigned long long at = first + (unsigned long long)(unsigned)(out * c.taps() * c.channels + channel) * sizeof(float);
                     if (has_more) {
-                        store_taps<1, last_taps>(at, c.channels, m, half);
+                        store_taps<0, last_taps>(at, c.channels, m, half);
                         if (has_all) {
                             store_taps<last_taps, taps_of_block>(at, c.channels, m, half);
                         }
+                        continue;
+                    }
+                    store_float(at, sums[0][m][2 * half]);
+                    if (channel + 1 < channels) { // one tap may have an odd number of channels
+                        store_float(at + sizeof(float), sums[0][m][2 * half + 1]);
                     }
                 }
             }
@@ -139,64 +165,71 @@ template <class Mode> struct WeightGradient {
   private:
     static constexpr int last_taps = 25 % taps_of_block; // of five by five
 
-    template <int First, int End> DEVICE_INLINE void store_taps(float *&at, int channels, int m, int half) const {
+    template <int First, int End> DEVICE_INLINE void store_taps(unsigned long long &at, int channels, int m, int half) const {
 #pragma unroll
         for (int k = First; k < End; ++k) {
-            at += channels;
-            *reinterpret_cast<Pair *>(at) = {sums[k][m][2 * half], sums[k][m][2 * half + 1]};
+            store_floats(at, sums[k][m][2 * half], sums[k][m][2 * half + 1]);
+            at += (unsigned)channels * (unsigned)sizeof(float);
         }
     }
-
-    struct alignas(8) Pair {
-        float first, second;
-    };
 
     // Positions from the first tap to another, or to the last one.
     DEVICE_INLINE static unsigned place_of(const Convolution &c, int tap) {
         const int existing = smaller(tap, c.taps() - 1), row = existing * (c.side == 3 ? 86 : 52) >> 8; // of side 3, 5, or 1
-        return (unsigned)(row * (c.pitch() - c.side) + existing);
+        return (unsigned)(row * (c.pitch - c.side) + existing);
     }
 
-    // A warp has sixteen outputs and all channels.
-    template <int Taps>
+    // Four warps have 64 outputs. Where there are but 32, the upper two warps have the same ones, for the tap to the right of that of the
+    // lower two: of what one tap sees, they multiply each position by dY of the position before. Rows of dY must end with a zero for that.
+    DEVICE_INLINE static bool has_half(const Convolution &c) { return c.outs <= outs_of_block / 2; }
+    DEVICE_INLINE static bool has_pairs(const Convolution &c) { return has_half(c) && c.side == 3 && c.out_width < c.pitch; }
+
+    // A warp has sixteen outputs and all channels. Of each three taps, so many are multiplied: all, or the first two for pairs.
+    template <int Taps, int OfThree = 3>
     DEVICE_INLINE void add_by_warpgroups(const Convolution &c, int first_tap, unsigned dy, unsigned input, unsigned plane, int positions) {
         const unsigned long long first_view = right_factor(input, 128, plane);
         unsigned long long views[Taps];
 #pragma unroll
         for (int tap = 0; tap < Taps; ++tap) {
-            views[tap] = first_view + place_of(c, first_tap + tap); // of sixteen bytes each
+            const int place = OfThree == 2 ? tap / 3 * c.pitch + tap % 3 : place_of(c, first_tap + tap);
+            views[tap] = first_view + (unsigned)place; // of sixteen bytes each
         }
-        dy += (2 * warp() + lane() / 8 % 2) * plane + (lane() / 16 * 8 + lane() % 8) * 16;
+        const int sixteen = warp() % (has_half(c) ? 2 : 4), before = OfThree == 2 ? warp() / 2 : 0;
+        dy += (2 * sixteen + lane() / 8 % 2) * plane + (lane() / 16 * 8 + lane() % 8 - before) * 16;
         int first = 0;
         for (; first + 48 < positions; first += 64) { // few waits for products
-            add_sixteens<4>(views, dy + 16 * first);
+            add_sixteens<4, OfThree>(views, dy, first);
         }
 #pragma unroll 1
         for (; first < positions; first += 16) {
-            add_sixteens<1>(views, dy + 16 * first);
+            add_sixteens<1, OfThree>(views, dy, first);
         }
     }
 
-    // Products of so many times sixteen positions; the views are at the next ones then.
-    template <int Sixteens, int Taps> DEVICE_INLINE void add_sixteens(unsigned long long (&views)[Taps], unsigned dy) {
+    // Products of so many times sixteen positions from the first on.
+    template <int Sixteens, int OfThree, int Taps>
+    DEVICE_INLINE void add_sixteens(const unsigned long long (&views)[Taps], unsigned dy, unsigned first) {
         unsigned left[Sixteens][4];
 #pragma unroll
         for (int k = 0; k < Sixteens; ++k) {
-            load_blocks_turned(left[k], dy + 256 * k);
+            load_blocks_turned(left[k], dy + 16 * first + 256 * k);
         }
         begin_products();
 #pragma unroll
         for (int k = 0; k < Sixteens; ++k) {
 #pragma unroll
             for (int tap = 0; tap < Taps; ++tap) {
-                begin_bf16_turned(sums[tap], left[k], views[tap]);
-                views[tap] = further(views[tap], 256);
+                if (tap % 3 < OfThree) {
+                    begin_bf16_turned(sums[tap], left[k], views[tap], 16 * first + 256 * k);
+                }
             }
         }
         end_products();
 #pragma unroll
         for (int tap = 0; tap < Taps; ++tap) {
-            settle(sums[tap]);
+            if (tap % 3 < OfThree) {
+                settle(sums[tap]);
+            }
         }
     }
 };
@@ -210,19 +243,19 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const ConvBackwar
               first_out = (int)blockIdx.y / channel_groups % out_groups * outs_of_block,
               first_tap = (int)blockIdx.y / channel_groups / out_groups * taps_of_block;
     const int out_units = c.outs <= outs_of_block / 2 ? Gradient::out_units / 2 : Gradient::out_units;
-    unsigned char *dy = dynamic_shared_memory, *input = dy + out_units * c.plane_bytes();
+    unsigned char *input = dynamic_shared_memory, *dy = input + Gradient::channel_units * c.plane_bytes(); // before it lies a zero
     const unsigned planes_bytes = (out_units + Gradient::channel_units) * c.plane_bytes();
 #pragma unroll 1
     for (unsigned at = threadIdx.x * 16; at < planes_bytes; at += conv_threads * 16) {
-        store_unit(dy + at, {{0, 0, 0, 0}});
+        store_unit(input + at, zero_unit());
     }
-    const ConvolutionInput<Mode, true> source{p.before, p.first, p.first_w, c.channels, dy + planes_bytes};
+    const ConvolutionInput<Mode, true> source{p.before, p.first, p.first_w, c.channels, input + planes_bytes};
     source.begin();
     const int fragments = (smaller(c.outs - first_out, outs_of_block) + 15) / 16;
     Gradient gradient;
     int tile = (int)blockIdx.x;
     do { // for each block has a tile at least: else the sums of none are copied
-        const int samples = here(p.batch.samples), padding = here(c.padding), pitch = here(c.width) + padding, plane = here(c.plane),
+        const int samples = here(p.batch.samples), padding = here(c.padding), pitch = here(c.pitch), plane = here(c.plane),
                   first_slot = tile * c.rows;
         const Divisor by_period = {here(c.height) + padding, c.period_factor};
         // dY as it lies in the tall image of the input, each pixel where its window begins.
@@ -241,6 +274,7 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const ConvBackwar
         });
         tile += (int)gridDim.x;
     } while (tile < p.batch.tiles);
+    gradient.put_together(c);
     float *partial = p.partial + (((long long)blockIdx.x * c.outs + first_out) * taps + first_tap) * c.channels + first_channel;
     gradient.store(c, partial, c.outs - first_out, taps - first_tap, c.channels - first_channel);
 }

@@ -234,7 +234,7 @@ struct TileColumns {
             const int column = smaller(wanted, c.out_width - 1);
             const bool in_tile = number <= last, in_width = wanted < c.out_width, in_warp = 2 * pair < c.fragments,
                        exists = in_tile & in_width & in_warp;
-            place[pair] = (unsigned)((image * c.period() + upper - rows.first_slot) * c.pitch() + column) * 16;
+            place[pair] = (unsigned)((image * c.period() + upper - rows.first_slot) * c.pitch + column) * 16;
             pixels[pair] = (unsigned)((image * c.out_height + upper) * c.out_width + column) * 4 +
                            (exists ? (unsigned)smaller(2, c.out_height - upper) : 0u);
         }
@@ -276,10 +276,10 @@ DEVICE_INLINE void convolve(const Batch &batch, const Convolution &c, const void
     unsigned char *planes = dynamic_shared_memory;
     const unsigned plane = c.plane_bytes(), first_byte = SHARED_ADDRESS(planes);
     const int chunks = (c.channels + chunk_channels<Mode> - 1) / chunk_channels<Mode>, pairs = c.fragments / 2, side = c.side;
-    const unsigned row_bytes = (unsigned)c.pitch() * 16;
+    const unsigned row_bytes = (unsigned)c.pitch * 16;
     WeightStream<Groups> stream(c, weights, chunks, first_byte + units_of_chunk * plane);
     for (unsigned i = threadIdx.x; i < units_of_chunk * (unsigned)c.plane; i += conv_threads) {
-        store_unit(planes + i * 16, {{0, 0, 0, 0}});
+        store_unit(planes + i * 16, zero_unit());
     }
     output.clear();
     wait_for_kernel_before();
@@ -287,7 +287,7 @@ DEVICE_INLINE void convolve(const Batch &batch, const Convolution &c, const void
         const TileRows rows(c, batch, tile);
         const TileColumns columns(c, rows);
         const TallRows read = {batch.samples, c.height, c.width,      c.channels,    c.padding,       c.padding,
-                               c.pitch(),     c.plane,  c.by_pairs(), c.by_period(), rows.first_slot, rows.slots};
+                               c.pitch,       c.plane,  c.by_pairs(), c.by_period(), rows.first_slot, rows.slots};
         Sums<Groups> sums = {};
         int chunk = 0;
         do {

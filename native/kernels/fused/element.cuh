@@ -20,6 +20,13 @@ struct alignas(16) Unit {
     unsigned w[4];
 };
 
+// That the compiler does not see it is zeros: it would store them by halves.
+DEVICE_INLINE Unit zero_unit() {
+    unsigned zero;
+    asm("mov.u32 %0, 0;" : "=r"(zero));
+    return {{zero, zero, zero, zero}};
+}
+
 DEVICE_INLINE Unit load_unit(const void *from) { return *reinterpret_cast<const Unit *>(from); }
 DEVICE_INLINE void store_unit(void *to, const Unit &unit) { *reinterpret_cast<Unit *>(to) = unit; }
 
@@ -257,6 +264,12 @@ DEVICE_INLINE void load_blocks_turned(unsigned (&to)[4], unsigned row) {
 }
 
 DEVICE_INLINE unsigned load_word(unsigned shared) { return *SHARED_POINTER(const unsigned, shared); }
+
+// To an address of global memory; of two floats, a multiple of eight. The compiler would store two one by one.
+DEVICE_INLINE void store_float(unsigned long long at, float x) { asm volatile("st.global.f32 [%0], %1;" : : "l"(at), "f"(x) : "memory"); }
+DEVICE_INLINE void store_floats(unsigned long long at, float x, float y) {
+    asm volatile("st.global.v2.f32 [%0], {%1, %2};" : : "l"(at), "f"(x), "f"(y) : "memory");
+}
 
 // Sixteen bytes from global to shared memory, behind the back of the thread that asks; zeros where there are none to copy. What a thread
 // asks for until it closes a group is there once it has waited for the group, for others after a barrier.

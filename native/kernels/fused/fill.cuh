@@ -22,6 +22,11 @@ struct GradientLayer {
     unsigned pools, pairs_factor;
 };
 
+// Which pair of pixels a thread has of those that threads go along: of each four, the inner two are exchanged. Eight threads store
+// together, four units of two pairs. Units lie one position apart (TileShape), and with a pair between those two, all are in different
+// banks.
+DEVICE_INLINE int spread(int pair) { return (pair & ~3) | (pair & 1) << 1 | (pair >> 1 & 1); }
+
 // A thread's part of so many channels, a power of two of units: one unit of some pairs of pixels.
 template <class Mode> struct UnitOfThread {
     int number, channel, first_pair, pairs_at_once;
@@ -32,7 +37,7 @@ template <class Mode> struct UnitOfThread {
         number = first_of;
         channel = first_channel + number * Mode::of_unit;
         const int shift = units >= 16 ? 4 : units == 8 ? 3 : 2;
-        first_pair = thread >> shift;
+        first_pair = spread(thread >> shift);
         pairs_at_once = conv_threads >> shift;
         has_more = units >= 16; // else 16 or more threads share a row, and no image is wider than 32
     }
@@ -46,8 +51,6 @@ template <class Mode> struct UnitOfThread {
     // A channel that exists.
     DEVICE_INLINE int existing(const TallRows &rows) const { return channel < rows.channels ? channel : 0; }
 };
-
-constexpr Unit zero_unit = {{0, 0, 0, 0}};
 
 // Images in memory, counted in units.
 template <class Mode> struct UnitsOf {
@@ -64,8 +67,7 @@ template <class Mode> struct UnitsOf {
 };
 
 // The pixels of rows by pairs of neighbours: those that lie before, between and behind images are zeros. Of the others, make(loaded, made)
-// makes the thread's units from those of some images. Every other thread takes the right one first, so that what threads write together
-// lies in different banks; a pair with but one pixel takes it twice.
+// makes the thread's units from those of some images; a pair with but one pixel takes it twice.
 template <class Mode, int Count, class Make>
 DEVICE_INLINE void fill_pairs(const TallRows &rows, const UnitOfThread<Mode> &unit, const void *const (&images)[Count],
                               unsigned char *planes, const Make &make) {
@@ -75,7 +77,7 @@ DEVICE_INLINE void fill_pairs(const TallRows &rows, const UnitOfThread<Mode> &un
     const int height = rows.height, period = rows.by_period.divisor, between = period - height, row_place = rows.pitch * 16;
     for (int pair = walk.column; pair < rows.by_pairs.divisor; pair = unit.next(pair)) {
         const bool has_both = 2 * pair + 1 < rows.width;
-        const int column = 2 * pair + (has_both ? pair & 1 : 0), to_other = has_both ? 1 - 2 * (pair & 1) : 0;
+        const int column = 2 * pair, to_other = has_both ? 1 : 0;
         const int slot = rows.first_slot + walk.first_row + between - rows.above, image = rows.by_period.quotient(slot);
         int row = slot - image * period - between; // below 0: between images
         const Unit *first[Count];
@@ -87,15 +89,13 @@ DEVICE_INLINE void fill_pairs(const TallRows &rows, const UnitOfThread<Mode> &un
                   end_of_existing = unit.channel < rows.channels ? first_place + rows.existing_slots() * row_place : 0;
         int from = 0, place = first_place + walk.first_row * row_place;
         const auto put = [&](int place, bool is_there, const Unit(&loaded)[2][Count]) __attribute__((always_inline)) {
-            const int other = place + to_other * 16;
-            if (is_there) {
-                Unit made[2];
-                make(loaded, made);
+            if (place < end) {
+                Unit made[2] = {};
+                if (is_there) {
+                    make(loaded, made);
+                }
                 store_unit(planes + (unsigned)place, made[0]);
-                store_unit(planes + (unsigned)other, made[1]);
-            } else if (place < end) {
-                store_unit(planes + (unsigned)place, zero_unit);
-                store_unit(planes + (unsigned)other, zero_unit);
+                store_unit(planes + (unsigned)(place + to_other * 16), made[1]);
             }
         };
 #pragma unroll 1
@@ -139,7 +139,7 @@ DEVICE_INLINE void fill_zeros(const TallRows &rows, const UnitOfThread<Mode> &un
         for (int slot = first < 0 ? 0 : first; slot < end; ++slot) {
 #pragma unroll 1
             for (int column = unit.first_pair; column < rows.width; column += unit.pairs_at_once) {
-                store_unit(planes + (unsigned)(unit.place(rows) + (slot * rows.pitch + column) * 16), zero_unit);
+                store_unit(planes + (unsigned)(unit.place(rows) + (slot * rows.pitch + column) * 16), zero_unit());
             }
         }
     }
@@ -254,7 +254,7 @@ template <class Mode> struct GradientInput {
             while (place < end) {
                 const bool has_below = row < rows.height / 2;
                 const int below = has_below ? of_y.of_row : 0, place_below = place + (has_below ? row_place : 0);
-                Unit quad[4] = {y[from_y], y[from_y + right], y[from_y + below], y[from_y + below + right]}, given = zero_unit;
+                Unit quad[4] = {y[from_y], y[from_y + right], y[from_y + below], y[from_y + below + right]}, given = {};
                 if (has_right && has_below) {
                     given = du[from_du];
                 }

@@ -50,15 +50,20 @@ template <class Mode> struct FirstActivation {
         const auto scale = affine.scales<Mode::of_unit>(channel), shift = affine.shifts<Mode::of_unit>(channel);
         const int all = rows.slots * rows.by_pairs.divisor;
         unsigned char *of_unit = planes + (unsigned)(lane() % 4 * rows.plane + rows.left) * 16;
+        Unit right[units]; // factors
+#pragma unroll
+        for (int i = 0; i < units; ++i) {
+            right[i] = load_unit(factors + (first_channel / chunk_channels<Mode> * units + i) * 512 + lane() * 16);
+        }
 #pragma unroll 1
         for (int number = warp() * pairs_at_once; number < all; number += conv_warps * pairs_at_once) {
             Pair pairs[of_word];
 #pragma unroll
             for (int i = 0; i < of_word; ++i) {
-                pairs[i] = Pair(*this, rows, read, number + 8 * i + lane() / 4);
+                pairs[i] = Pair(*this, rows, read, number + 8 * i + spread(lane() / 4));
             }
             float y[of_word][tiles][4] = {};
-            multiply(y, pairs[0].window, of_word == 2 ? pairs[of_word - 1].window : pairs[0].window + 4, first_channel);
+            multiply(y, pairs[0].window, of_word == 2 ? pairs[of_word - 1].window : pairs[0].window + 4, right);
 #pragma unroll
             for (int i = 0; i < of_word; ++i) {
                 Unit made[2];
@@ -97,28 +102,18 @@ template <class Mode> struct FirstActivation {
             has_right = rows.width % 2 == 0 || column + 1 < rows.width;
         }
 
-        // Every other one stores the right pixel first, so that what is stored together lies in different banks.
         DEVICE_INLINE void store(const Unit &left, const Unit &right, unsigned char *of_unit) const {
-            const bool turned = lane() / 4 % 2 && has_right;
-            Unit first, second;
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                const unsigned l = left.w[i], r = right.w[i];
-                first.w[i] = turned ? r : l, second.w[i] = turned ? l : r;
-            }
-            unsigned char *to = of_unit + (unsigned)place;
             if (place >= 0) {
-                store_unit(to + (turned ? 16 : 0), first);
+                store_unit(of_unit + (unsigned)place, left);
                 if (has_right) {
-                    store_unit(to + (turned ? 0 : 16), second);
+                    store_unit(of_unit + (unsigned)place + 16, right);
                 }
             }
         }
     };
 
     // upper, lower: what the lane's rows of left factors see.
-    DEVICE_INLINE void multiply(float (&y)[of_word][tiles][4], unsigned upper, unsigned lower, int first_channel) const {
-        unsigned from = SHARED_ADDRESS(factors) + (unsigned)(first_channel / chunk_channels<Mode> * units) * 512 + lane() * 16;
+    DEVICE_INLINE void multiply(float (&y)[of_word][tiles][4], unsigned upper, unsigned lower, const Unit (&right)[units]) const {
         const int all = here(steps); // else a loop of two rounds has a predicate in place of a number
         int step = 0;
         do {
@@ -134,16 +129,20 @@ template <class Mode> struct FirstActivation {
                 typename Products::template Factor<4> left;
                 Products::prepare(left, seen);
 #pragma unroll
-                for (int window = 0; window < of_word; ++window) {
+                for (int i = 0; i < units / steps; ++i) {
+                    Unit of_step = right[i];
 #pragma unroll
-                    for (int tile = 0; tile < tiles; tile += 2) {
-                        multiply_two<Products>(&y[window][tile], left, load_unit(SHARED_POINTER(const Unit, from)));
-                        from += 512;
+                    for (int word = 0; word < 4 && steps == 2; ++word) {
+                        const unsigned first = right[i].w[word], second = right[units / steps + i].w[word];
+                        of_step.w[word] = step == 0 ? first : second;
                     }
+                    multiply_two<Products>(&y[2 * i / tiles][2 * i % tiles], left, of_step);
                 }
             });
         } while (++step < all);
     }
+
+    static_assert(steps <= 2, "factors of two steps are kept");
 };
 
 // What a convolution reads: the activation of the layer before it, which may be made here; or if it may be the first, windows of the input.

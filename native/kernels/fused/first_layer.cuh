@@ -35,7 +35,7 @@ template <class Mode> struct WindowTile {
     }
 
     // Elements from a row to the next, and bytes.
-    DEVICE_INLINE static int line(const Convolution &c) { return (c.pitch() + 1) & ~1; }
+    DEVICE_INLINE static int line(const Convolution &c) { return (c.pitch + 1) & ~1; }
     DEVICE_INLINE static int line_bytes(const Convolution &c) { return line(c) * (int)sizeof(Element); }
 
     // Where a window begins, and that of zeros.

@@ -93,13 +93,17 @@ template <class Mode> struct FirstSums {
         }
         const int wanted = (int)blockIdx.y * 32 + here(lane()) % 4 * 8, channel = wanted < c.outs ? wanted : 0;
         const Values<8> scale = affine.scales<8>(channel), shift = affine.shifts<8>(channel);
+        Unit right[2] = {}; // factors
+        if constexpr (steps_of_taps == 1) {
+            right[0] = load_unit(factors() + lane() * 16), right[1] = load_unit(factors() + 512 + lane() * 16);
+        }
         Active active;
 #pragma unroll 1
         for (int fragment = 0; fragment < most_fragments; ++fragment) {
             unsigned bits = 0;
             if (fragment < c.fragments) {
                 float y[4][4] = {};
-                make(y, c, rows, fragment);
+                make(y, c, rows, fragment, right);
 #pragma unroll
                 for (int half = 0; half < 2; ++half) {
                     const Eight of_pixel = eight_of(y, half);
@@ -192,7 +196,7 @@ template <class Mode> struct FirstSums {
     }
 
     // y of the first layer, as the sums of a fragment: of four tiles of eight outputs.
-    DEVICE_INLINE void make(float (&y)[4][4], const Convolution &c, const TileRows &rows, int sixteen) const {
+    DEVICE_INLINE void make(float (&y)[4][4], const Convolution &c, const TileRows &rows, int sixteen, const Unit (&right)[2]) const {
         unsigned upper = 0, lower = 0; // where windows of pixels g and g + 8 begin
         if constexpr (steps > 1) {
             const Pixel pixel(p.input.shape, windows(), rows, TileColumns::first(c, sixteen / 2));
@@ -218,7 +222,9 @@ template <class Mode> struct FirstSums {
                 Products::prepare(left, seen);
 #pragma unroll
                 for (int tile = 0; tile < 4; tile += 2) {
-                    multiply_two<Products>(&y[tile], left, load_unit(factors() + step * 1024 + tile * 256 + lane() * 16));
+                    const Unit loaded =
+                        steps_of_taps == 1 ? right[tile / 2] : load_unit(factors() + step * 1024 + tile * 256 + lane() * 16);
+                    multiply_two<Products>(&y[tile], left, loaded);
                 }
             });
         } while (++step < all);

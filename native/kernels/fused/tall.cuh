@@ -41,13 +41,13 @@ struct Convolution {
     int pools, pairs;                // 1: output is made in two columns at a time, in two rows at a time; 0: in one
     int rows;                        // rows, or pairs of them, that a block makes at a time
     int slots, plane;                // rows of the tall image, and positions, for which a block has room
+    int pitch;                       // positions from a row to the next: at least a row and the zeros beside it
     int fragments;                   // sixteens of pixels of a warp
     int width_of_block;              // outputs of a block: 32 or 64
     int ring;                        // stages of weights for which it has room: 2, 3, or all
     unsigned width_factor, period_factor, across_factor, down_factor; // of divisors
 
     DEVICE_INLINE int period() const { return height + padding; }
-    DEVICE_INLINE int pitch() const { return width + padding; }
     DEVICE_INLINE int taps() const { return side * side; }
     DEVICE_INLINE Divisor by_pairs() const { return {(width + 1) / 2, width_factor}; } // of columns of the input
     DEVICE_INLINE Divisor by_period() const { return {period(), period_factor}; }

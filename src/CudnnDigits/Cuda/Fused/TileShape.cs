@@ -9,7 +9,7 @@ namespace CudnnDigits.Cuda.Fused;
 /// </summary>
 internal readonly record struct TileShape(
     int Height, int Width, int Channels, int OutHeight, int OutWidth, int Outs, int Side, int Padding, int Pools, int Pairs,
-    int Rows, int Slots, int Plane, int Fragments, int WidthOfBlock, int Ring, uint WidthFactor, uint PeriodFactor,
+    int Rows, int Slots, int Plane, int Pitch, int Fragments, int WidthOfBlock, int Ring, uint WidthFactor, uint PeriodFactor,
     uint AcrossFactor, uint DownFactor)
 {
     /// <summary>Bytes of a unit of channels.</summary>
@@ -29,8 +29,6 @@ internal readonly record struct TileShape(
         MostFragments = KernelSource.Fused["most_fragments_of_warp"];
 
     private int Period => Height + Padding;
-
-    private int Pitch => Width + Padding;
 
     /// <summary>Columns of an image, or pairs of them, and rows, or pairs of them.</summary>
     private int Across => (OutWidth + Pools) >> Pools;
@@ -80,7 +78,7 @@ internal readonly record struct TileShape(
                 int ofWindow = elementBytes > 2 ? 0 : 32;
                 int ofPixels = candidate.Fragments * PixelsOfFragment * ((32 * elementBytes) + ofWindow);
                 int scratch = Math.Max(ofPixels, FirstSums * sizeof(float));
-                return (PlaneOf(scratch / Unit, 2), First(first, candidate.Rows, 1).FirstBytes(elementBytes));
+                return (PlaneOf(scratch / Unit, 1), First(first, candidate.Rows, 1).FirstBytes(elementBytes));
             });
     }
 
@@ -150,7 +148,7 @@ internal readonly record struct TileShape(
     }
 
     private static TileShape Of(Shape input, Shape output, int side, int padding, int pools, int pairs) => new(
-        input.H, input.W, input.C, output.H, output.W, output.C, side, padding, pools, pairs, 0, 0, 0, 0, 0, 0,
+        input.H, input.W, input.C, output.H, output.W, output.C, side, padding, pools, pairs, 0, 0, 0, input.W + padding, 0, 0, 0,
         Factor((input.W + 1) / 2), Factor(input.H + padding), Factor((output.W + pools) >> pools), Factor((output.H + pairs) >> pairs));
 
     /// <summary>By which a kernel multiplies to divide; Divisor in tall.cuh.</summary>
@@ -169,7 +167,13 @@ internal readonly record struct TileShape(
     private static TileShape Fastest(
         TileShape shape, int samples, TileRoom room, int elementBytes, bool mayBeWide, Func<TileShape, (int Plane, int Bytes)> more)
     {
-        int chunks = (shape.Channels * elementBytes + 63) / 64;
+        int chunks = (shape.Channels * elementBytes + 63) / 64, columns = shape.Across << shape.Pools;
+        while (columns % 2 == 0 && (2 * shape.Pitch - columns) % 8 != 0)
+        {
+            // Eight pixels are loaded together: those that go on in the next two rows are in the banks that would follow.
+            shape = shape with { Pitch = shape.Pitch + 1 };
+        }
+
         (TileShape Shape, double Cycles) best = (shape, double.MaxValue);
         foreach (int width in shape.Outs > 32 && mayBeWide && elementBytes == 2 ? new[] { 64, 32 } : [32])
         {
@@ -222,7 +226,7 @@ internal readonly record struct TileShape(
             slots = Math.Max(slots, SlotOf(first + rows - 1) + Pairs + Side - SlotOf(first));
         }
 
-        return this with { Rows = rows, Slots = slots, Plane = PlaneOf(slots * Pitch + Padding, 2) };
+        return this with { Rows = rows, Slots = slots, Plane = PlaneOf(slots * Pitch + Padding, 1) };
     }
 
     /// <summary>Tiles of as many rows of the tall image as fit.</summary>
@@ -238,12 +242,12 @@ internal readonly record struct TileShape(
         return shape with { WidthOfBlock = 64, Rows = rows, Slots = rows + side - 1, Plane = Plane(rows) };
 
         // Sixteen positions are read together. Words of four planes are, in float32.
-        int Plane(int count) => PlaneOf((count * pitch + 15) / 16 * 16 + (side - 1) * pitch + side, elementBytes == 2 ? 2 : 4);
+        int Plane(int count) => PlaneOf((count * pitch + 15) / 16 * 16 + (side - 1) * pitch + side, elementBytes == 2 ? 1 : 4);
     }
 
     private int SlotOf(int row) => (row / Down * Period) + (row % Down << Pairs);
 
-    /// <summary>So that what is read together lies in different banks: a remainder by eight of sixteen bytes.</summary>
+    /// <summary>So that what is read or written together lies in different banks: a remainder by eight of sixteen bytes.</summary>
     private static int PlaneOf(int positions, int remainder) => (positions - remainder + 7) / 8 * 8 + remainder;
 }
 
