@@ -9,7 +9,7 @@ public partial class LayerKernelTests
 {
     private static readonly ConvForward Forward = new(
         new Batch(1000, 2000),
-        new TileShape(28, 28, 32, 28, 28, 32, 3, 1, 1, 1, 4, 10, 313, 31, 4, 32, 6, 0x12345, 0x23456, 0x34567, 0x45678),
+        new TileShape(28, 28, 32, 28, 28, 32, 3, 1, 1, 1, 4, 10, 313, 31, 4, 1, 32, 6, 0x12345, 0x23456, 0x34567, 0x45678),
         new PreviousLayer(Y: 11, new Affine(12, 13, 0, 0), KeepScale: 1.25f, Drops: 1), W: 14, Y: 15, Pooled: 0, Gamma: 0,
         Activation: default, Norm: default, First: default, FirstW: 0);
 

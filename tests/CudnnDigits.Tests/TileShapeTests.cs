@@ -52,7 +52,7 @@ public class TileShapeTests
             {
                 CheckRows(shape, batch);
                 int across = (shape.OutWidth + shape.Pools) >> shape.Pools, pixels = 2 << shape.Pools; // in pairs of rows
-                Assert.InRange(shape.Rows * across * pixels, 1, shape.Fragments * 4 * 16);
+                Assert.InRange(shape.Rows * across * pixels, 1, shape.Parts * shape.Fragments * 4 * 16);
                 Assert.Equal(0, shape.Fragments % 2); // which are in two fragments
                 Assert.True(shape.WidthOfBlock == 64 || shape.WidthOfBlock == 32);
                 Assert.Equal(1, shape.Plane % 8); // four units of two pairs of pixels, with one between them, lie in different banks
@@ -63,7 +63,8 @@ public class TileShapeTests
                 int input = CheckInput(plan, shape.Slots);
                 Assert.InRange(shape.SharedBytes, Math.Max(room, SumBytes), Most(shape.BlocksAtOnce) - input);
                 int stages = (shape.Channels * elementBytes + 63) / 64 * 2 * shape.Side;
-                Assert.True(shape.Ring == stages || shape.Ring == (shape.Side > 3 ? 2 : 3));
+                Assert.True(shape.Ring == stages || (shape.Ring == (shape.Side > 3 ? 2 : 3) && shape.Parts == 1));
+                Assert.True(shape.Parts == 1 || stages == 2 * shape.Side, $"{shape}: parts of more than one chunk of channels");
             }
 
             if (below is not null)

@@ -96,6 +96,7 @@ const Example examples[] = {
     {"bfe.u32 %r10, %r1, %r2, %r3;", 0xABCD1234, 24, 32, 0xAB},
     {"bfe.s32 %r10, %r1, %r2, %r3;", 0xABCD1234, 8, 12, 0xFFFFFD12},
     {"bfe.s32 %r10, %r1, %r2, %r3;", 0xABCD1234, 24, 32, 0xFFFFFFAB},
+    {"shf.l.wrap.b32 %r10, %r1, %r2, %r3;", 0xABCD1234, 0x12345678, 36, 0x2345678A},
     {"prmt.b32 %r10, %r1, %r2, 0x7051;", 0x33221100, 0x77665544, 0, 0x77005511},
     {"prmt.b32 %r10, %r1, %r2, 0xBB99;", 0x80FF7FFF, 0, 0, 0xFFFF0000},
     {"mov.b64 %rd10, {%r1, %r2};", 1, 2, 0, 0x200000001},

@@ -45,7 +45,7 @@ template <class Mode, int Groups> struct MaskedOutput {
         }
     }
 
-    DEVICE_INLINE void take(const Convolution &c, const TileRows &rows, const TileColumns &columns, const Sums<Groups> &made) {
+    DEVICE_INLINE void take(const Convolution &c, const TileRows &rows, const TileColumns &columns, int, const Sums<Groups> &made) {
         if (is_first()) {
             take_first(c, rows, columns, made);
             return;

@@ -191,7 +191,7 @@ template <class Mode> struct WeightGradient {
         unsigned long long views[Taps];
 #pragma unroll
         for (int tap = 0; tap < Taps; ++tap) {
-            const int place = OfThree == 2 ? tap / 3 * c.pitch + tap % 3 : place_of(c, first_tap + tap);
+            const int place = Taps == 1 ? 0 : OfThree == 2 ? tap / 3 * c.pitch + tap % 3 : place_of(c, first_tap + tap);
             views[tap] = first_view + (unsigned)place; // of sixteen bytes each
         }
         const int sixteen = warp() % (has_half(c) ? 2 : 4), before = OfThree == 2 ? warp() / 2 : 0;

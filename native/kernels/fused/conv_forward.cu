@@ -28,7 +28,7 @@ template <class Mode, int Groups> struct ForwardOutput {
     DEVICE_INLINE void clear() const {}
     DEVICE_INLINE void begin(const Convolution &, const TileRows &) const {}
 
-    DEVICE_INLINE void take(const Convolution &c, const TileRows &rows, const TileColumns &columns, const Sums<Groups> &made) {
+    DEVICE_INLINE void take(const Convolution &c, const TileRows &rows, const TileColumns &columns, int part, const Sums<Groups> &made) {
 #pragma unroll
         for (int group = 0; group < Groups; ++group) {
             const int channel = ((int)blockIdx.y * Groups + group) * 32 + (here(lane()) & 3) * 8;
@@ -66,7 +66,7 @@ template <class Mode, int Groups> struct ForwardOutput {
                 }
                 if (c.pools && count == 2 && exists) {
                     const Divisor across = c.by_across(), down = c.by_down();
-                    const int number = TileColumns::first(c, pair) / 2 + here(lane()) / 4, line = across.quotient(number);
+                    const int number = TileColumns::first(c, pair, part) / 2 + here(lane()) / 4, line = across.quotient(number);
                     const int image = down.quotient(rows.first + line), below_whole = image * (c.out_height % 2);
                     const int pooled = (rows.first + line - below_whole) * (c.out_width / 2) + number - line * across.divisor;
 #pragma unroll

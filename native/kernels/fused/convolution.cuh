@@ -223,11 +223,12 @@ struct TileColumns {
     unsigned place[most_pairs];  // bytes of a plane from the first position of the tile to where the window of the upper pixel begins
     unsigned pixels[most_pairs]; // 4 · the number of the upper pixel in (N, H, W), and how many of the two exist
 
-    DEVICE_INLINE TileColumns(const Convolution &c, const TileRows &rows) {
+    TileColumns() = default;
+    DEVICE_INLINE TileColumns(const Convolution &c, const TileRows &rows, int part) {
         const Divisor across = c.by_across(), down = c.by_down();
 #pragma unroll
         for (int pair = 0; pair < most_pairs; ++pair) {
-            const int row = lane() % 16, number = c.pools ? first(c, pair) / 2 + row % 8 : first(c, pair) + row;
+            const int row = lane() % 16, number = c.pools ? first(c, pair, part) / 2 + row % 8 : first(c, pair, part) + row;
             const int last = rows.count * across.divisor - 1, existing = smaller(number, last), line = across.quotient(existing);
             const int image = down.quotient(rows.first + line), upper = 2 * (rows.first + line - image * down.divisor);
             const int window = existing - line * across.divisor, wanted = c.pools ? 2 * window + right_of(row / 8, row % 8) : window;
@@ -240,8 +241,10 @@ struct TileColumns {
         }
     }
 
-    // The number of the first column of a warp's pair.
-    DEVICE_INLINE static int first(const Convolution &c, int pair) { return (warp() * (c.fragments / 2) + pair) * 16; }
+    // The number of the first column of a warp's pair in a part of the tile.
+    DEVICE_INLINE static int first(const Convolution &c, int pair, int part = 0) {
+        return ((part * conv_warps + warp()) * (c.fragments / 2) + pair) * 16;
+    }
 };
 
 // The two pixels of a column that a lane has as g or g + 8.
@@ -270,7 +273,7 @@ template <class Mode> struct Pixels {
 };
 
 // Tile after tile: input.fill(rows, first channel, units, first of tile, planes) makes a chunk of channels of the rows that a tile reads;
-// output.begin(shape, rows) may fill memory of its own, and output.take(shape, rows, columns, sums) gets all sums of it.
+// output.begin(shape, rows) may fill memory of its own, and output.take(shape, rows, columns, part, sums) gets the sums of a part.
 template <class Mode, int Groups, class Input, class Output>
 DEVICE_INLINE void convolve(const Batch &batch, const Convolution &c, const void *weights, const Input &input, Output &output) {
     unsigned char *planes = dynamic_shared_memory;
@@ -285,10 +288,10 @@ DEVICE_INLINE void convolve(const Batch &batch, const Convolution &c, const void
     wait_for_kernel_before();
     for (int tile = (int)blockIdx.x; tile < batch.tiles; tile += (int)gridDim.x) {
         const TileRows rows(c, batch, tile);
-        const TileColumns columns(c, rows);
         const TallRows read = {batch.samples, c.height, c.width,      c.channels,    c.padding,       c.padding,
                                c.pitch,       c.plane,  c.by_pairs(), c.by_period(), rows.first_slot, rows.slots};
-        Sums<Groups> sums = {};
+        TileColumns columns;
+        Sums<Groups> sums;
         int chunk = 0;
         do {
             __syncthreads();
@@ -297,18 +300,27 @@ DEVICE_INLINE void convolve(const Batch &batch, const Convolution &c, const void
             }
             input.fill(read, chunk * chunk_channels<Mode>, units_of_chunk, chunk == 0, planes);
             const int steps = c.channels - chunk * chunk_channels<Mode> > chunk_channels<Mode> / 2 ? 2 : 1;
-            unsigned first = first_byte + lane() / 16 * plane;
 #pragma unroll 1
-            for (int stage = 0; stage < 2 * side; ++stage) {
-                const unsigned weights = stream.take(stage == 0);
-                if (stage % 2 < steps) {
-                    const unsigned seen[most_pairs] = {first + columns.place[0], first + columns.place[1]};
-                    multiply_column<Mode>(sums, seen, row_bytes, side, pairs, weights);
+            for (int part = 0; part < c.parts; ++part) { // one, if there are more chunks
+                if (chunk == 0) {
+                    columns = TileColumns(c, rows, part);
+                    sums = {};
                 }
-                first += stage % 2 == 0 ? 2 * plane : 16 - 2 * plane;
+                unsigned first = first_byte + lane() / 16 * plane;
+#pragma unroll 1
+                for (int stage = 0; stage < 2 * side; ++stage) {
+                    const unsigned weights = stream.take(stage == 0 && part == 0);
+                    if (stage % 2 < steps) {
+                        const unsigned seen[most_pairs] = {first + columns.place[0], first + columns.place[1]};
+                        multiply_column<Mode>(sums, seen, row_bytes, side, pairs, weights);
+                    }
+                    first += stage % 2 == 0 ? 2 * plane : 16 - 2 * plane;
+                }
+                if (chunk + 1 == chunks) {
+                    output.take(c, rows, columns, part, sums);
+                }
             }
         } while (++chunk < chunks);
-        output.take(c, rows, columns, sums);
     }
     let_next_kernel_begin();
     wait_for_copies<0>();

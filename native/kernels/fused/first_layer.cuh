@@ -167,7 +167,7 @@ template <class Mode> struct WindowInput {
     }
 
   private:
-    // Of two neighbours. Every other thread takes the right one first, so that what threads write together lies in different banks.
+    // Of two neighbours. Of eight threads, four take the right one first, so that what threads write together lies in different banks.
     template <int Side>
     DEVICE_INLINE void store(const TallRows &rows, unsigned from, int column, int first_tap, int units, unsigned char *to) const {
         using Seen = typename Windows::template Seen<Side>;
@@ -181,7 +181,7 @@ template <class Mode> struct WindowInput {
                 }
             }
         };
-        const unsigned first = (unsigned)column / 2 % 2;
+        const unsigned first = (unsigned)column / 8 % 2;
         if constexpr (Windows::of_register == 2) {
             const Seen seen(layer.shape, from);
 #pragma unroll Side == 3 ? 2 : 1

@@ -78,21 +78,33 @@ template <class Mode> struct FirstSums {
         store_unit(scratch() + sixteen * 16 * row_bytes + place(row, lane() % 4 * units + unit), du);
     }
 
-    // Which values of the warp's pixels are active: a bit for each half of a fragment and each of the lane's eight outputs.
+    // Which values of the warp's pixels are active: a bit for each half of a fragment and each of the lane's eight outputs, from the
+    // uppermost one on.
     struct Active {
         unsigned of[most_pairs] = {};
 
-        DEVICE_INLINE bool is(int fragment, int half, int i) const { return of[fragment / 2] >> (fragment % 2 * 16 + half * 8 + i) & 1; }
+        DEVICE_INLINE bool is(int fragment, int half, int i) const {
+            return of[fragment / 2] >> (31 - fragment % 2 * 16 - half * 8 - i) & 1;
+        }
     };
 
-    // u > 0, where u = scale · y + shift. c: the convolution that makes du. In bfloat16, what windows see stays in scratch, for `add`.
+    // As the lowest bit; the others go up.
+    DEVICE_INLINE static void take_sign(unsigned &bits, float x) { asm("shf.l.wrap.b32 %0, %1, %0, 1;" : "+r"(bits) : "r"(float_bits(x))); }
+
+    // u > 0, where u = scale · y + shift: the sign of -u, of which 0 has none. c: the convolution that makes du. In bfloat16, what windows
+    // see stays in scratch, for `add`.
     DEVICE_INLINE Active where_active(const Convolution &c, const TileRows &rows, const Affine &affine) const {
         if constexpr (steps == 1) {
             see(c, rows);
             __syncthreads();
         }
         const int wanted = (int)blockIdx.y * 32 + here(lane()) % 4 * 8, channel = wanted < c.outs ? wanted : 0;
-        const Values<8> scale = affine.scales<8>(channel), shift = affine.shifts<8>(channel);
+        const Values<8> scale = affine.scales<8>(channel).times(-1);
+        Values<8> shift = affine.shifts<8>(channel);
+#pragma unroll
+        for (float &of_channel : shift.v) {
+            of_channel = 0 - of_channel; // not -0, with which -u might be that
+        }
         Unit right[2] = {}; // factors
         if constexpr (steps_of_taps == 1) {
             right[0] = load_unit(factors() + lane() * 16), right[1] = load_unit(factors() + 512 + lane() * 16);
@@ -109,12 +121,12 @@ template <class Mode> struct FirstSums {
                     const Eight of_pixel = eight_of(y, half);
 #pragma unroll
                     for (int i = 0; i < 8; ++i) {
-                        bits |= fused_multiply_add(of_pixel.v[i], scale.v[i], shift.v[i]) > 0 ? 1u << (16 + half * 8 + i) : 0u;
+                        take_sign(bits, fused_multiply_add(of_pixel.v[i], scale.v[i], shift.v[i]));
                     }
                 }
             }
-            active.of[0] = active.of[0] >> 16 | active.of[1] << 16;
-            active.of[1] = active.of[1] >> 16 | bits;
+            active.of[0] = active.of[0] << 16 | active.of[1] >> 16;
+            active.of[1] = active.of[1] << 16 | bits;
         }
         return active;
     }

@@ -42,7 +42,7 @@ struct Convolution {
     int rows;                        // rows, or pairs of them, that a block makes at a time
     int slots, plane;                // rows of the tall image, and positions, for which a block has room
     int pitch;                       // positions from a row to the next: at least a row and the zeros beside it
-    int fragments;                   // sixteens of pixels of a warp
+    int fragments, parts;            // sixteens of pixels of a warp at a time, and how many times a tile has those of all warps
     int width_of_block;              // outputs of a block: 32 or 64
     int ring;                        // stages of weights for which it has room: 2, 3, or all
     unsigned width_factor, period_factor, across_factor, down_factor; // of divisors

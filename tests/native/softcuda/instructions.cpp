@@ -143,6 +143,11 @@ struct ExtractBits {
         return from > 31 || count == 0 ? 0 : (a >> from) & (count > 31 ? ~0u : (1u << count) - 1);
     }
 };
+struct ShiftLeftFrom { // the upper half of two words
+    static uint32_t of(uint32_t low, uint32_t high, uint32_t count) {
+        return (uint32_t)((((uint64_t)high << 32 | low) << (count & 31)) >> 32);
+    }
+};
 struct ExtractSignedBits { // above them, the highest of them
     static int32_t of(int32_t a, uint32_t from, uint32_t count) {
         const int32_t bits = a >> std::min(from & 255u, 31u);
@@ -274,6 +279,7 @@ Forms all_forms() {
     forms["or.pred"] = {of_predicates<Or>, {0, 0, 0}};
     forms["xor.pred"] = {of_predicates<ExclusiveOr>, {0, 0, 0}};
     forms["not.pred"] = {not_predicate, {0, 0}};
+    forms["shf.l.wrap.b32"] = form<ShiftLeftFrom, uint32_t, uint32_t, uint32_t, uint32_t>();
     forms["bfe.u32"] = form<ExtractBits, uint32_t, uint32_t, uint32_t, uint32_t>();
     forms["bfe.s32"] = form<ExtractSignedBits, int32_t, int32_t, uint32_t, uint32_t>();
     forms["cvta.global.u64"] = forms["cvta.to.global.u64"] =

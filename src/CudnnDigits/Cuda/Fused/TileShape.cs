@@ -9,13 +9,15 @@ namespace CudnnDigits.Cuda.Fused;
 /// </summary>
 internal readonly record struct TileShape(
     int Height, int Width, int Channels, int OutHeight, int OutWidth, int Outs, int Side, int Padding, int Pools, int Pairs,
-    int Rows, int Slots, int Plane, int Pitch, int Fragments, int WidthOfBlock, int Ring, uint WidthFactor, uint PeriodFactor,
+    int Rows, int Slots, int Plane, int Pitch, int Fragments, int Parts, int WidthOfBlock, int Ring, uint WidthFactor, uint PeriodFactor,
     uint AcrossFactor, uint DownFactor)
 {
     /// <summary>Bytes of a unit of channels.</summary>
     private const int Unit = 16;
 
     private const int PixelsOfFragment = 16;
+
+    private const int MostParts = 3;
 
     /// <summary>
     /// Sums that a block leaves for the first layer's parameters: FirstBlocks in native/kernels/fused/first_sums.cuh.
@@ -49,12 +51,12 @@ internal readonly record struct TileShape(
 
     /// <summary>The forward convolution of a layer, for so many samples on so many multiprocessors.</summary>
     public static TileShape Forward(ConvPlan plan, int samples, TileRoom room, int elementBytes) =>
-        Fastest(Of(plan, plan.Pool is null ? 0 : 1, 1), samples, room, elementBytes, mayBeWide: plan.Input.C > 1, candidate =>
+        Fastest(Of(plan, plan.Pool is null ? 0 : 1, 1), samples, room, elementBytes, mayBeWide: plan.Input.C > 1, true, candidate =>
             (0, plan.Input.C > 1 ? 0 : First(plan, candidate.Slots).InputBytes(elementBytes)));
 
     /// <summary>That of the second layer where it makes the activation of the first one.</summary>
     public static TileShape Second(ConvPlan plan, ConvPlan first, int samples, TileRoom room, int elementBytes) =>
-        Fastest(Of(plan, plan.Pool is null ? 0 : 1, 1), samples, room, elementBytes, mayBeWide: true, candidate =>
+        Fastest(Of(plan, plan.Pool is null ? 0 : 1, 1), samples, room, elementBytes, mayBeWide: true, true, candidate =>
             (0, First(first, candidate.Slots).ActivationBytes(elementBytes)));
 
     /// <summary>
@@ -66,7 +68,7 @@ internal readonly record struct TileShape(
         Shape output = plan.Conv.Infer(plan.Input);
         int padding = plan.Conv.Kernel - 1 - plan.Conv.Padding;
         return Fastest(
-            Of(output, plan.Input, plan.Conv.Kernel, padding, 0, 1), samples, room, elementBytes, first is null, candidate =>
+            Of(output, plan.Input, plan.Conv.Kernel, padding, 0, 1), samples, room, elementBytes, first is null, first is null, candidate =>
             {
                 if (first is null)
                 {
@@ -148,7 +150,7 @@ internal readonly record struct TileShape(
     }
 
     private static TileShape Of(Shape input, Shape output, int side, int padding, int pools, int pairs) => new(
-        input.H, input.W, input.C, output.H, output.W, output.C, side, padding, pools, pairs, 0, 0, 0, input.W + padding, 0, 0, 0,
+        input.H, input.W, input.C, output.H, output.W, output.C, side, padding, pools, pairs, 0, 0, 0, input.W + padding, 0, 1, 0, 0,
         Factor((input.W + 1) / 2), Factor(input.H + padding), Factor((output.W + pools) >> pools), Factor((output.H + pairs) >> pairs));
 
     /// <summary>By which a kernel multiplies to divide; Divisor in tall.cuh.</summary>
@@ -163,9 +165,11 @@ internal readonly record struct TileShape(
     /// <param name="room">Of the GPU.</param>
     /// <param name="elementBytes">Bytes of an element.</param>
     /// <param name="mayBeWide">Whether blocks of 64 outputs do what is asked.</param>
+    /// <param name="mayHaveParts">Whether what is filled may be multiplied in parts, which saves rows that two tiles read.</param>
     /// <param name="more">What a candidate needs more: positions of a plane, at least, and bytes of shared memory.</param>
     private static TileShape Fastest(
-        TileShape shape, int samples, TileRoom room, int elementBytes, bool mayBeWide, Func<TileShape, (int Plane, int Bytes)> more)
+        TileShape shape, int samples, TileRoom room, int elementBytes, bool mayBeWide, bool mayHaveParts,
+        Func<TileShape, (int Plane, int Bytes)> more)
     {
         int chunks = (shape.Channels * elementBytes + 63) / 64, columns = shape.Across << shape.Pools;
         while (columns % 2 == 0 && (2 * shape.Pitch - columns) % 8 != 0)
@@ -174,13 +178,15 @@ internal readonly record struct TileShape(
             shape = shape with { Pitch = shape.Pitch + 1 };
         }
 
+        (int Fragments, int Parts)[] sizes = [.. Enumerable.Range(1, chunks == 1 && mayHaveParts ? MostParts : 1).SelectMany(
+            parts => Enumerable.Range(1, MostFragments / 2).Select(pairs => (2 * pairs, parts)))];
         (TileShape Shape, double Cycles) best = (shape, double.MaxValue);
         foreach (int width in shape.Outs > 32 && mayBeWide && elementBytes == 2 ? new[] { 64, 32 } : [32])
         {
-            for (int fragments = MostFragments; fragments > 0; fragments -= 2)
+            foreach ((int fragments, int parts) in sizes)
             {
-                TileShape candidate = shape with { Fragments = fragments, WidthOfBlock = width };
-                int most = (fragments * Warps * PixelsOfFragment >> (1 + shape.Pools)) / shape.Across;
+                TileShape candidate = shape with { Fragments = fragments, Parts = parts, WidthOfBlock = width };
+                int most = (parts * fragments * Warps * PixelsOfFragment >> (1 + shape.Pools)) / shape.Across;
                 while (most > 0 && !Fits(most, ref candidate))
                 {
                     most--;
@@ -191,7 +197,7 @@ internal readonly record struct TileShape(
                     continue;
                 }
 
-                double ofTile = chunks * (shape.Side * shape.Side * fragments * width * 2.0 + candidate.Slots * shape.Width);
+                double ofTile = chunks * (shape.Side * shape.Side * parts * fragments * width * 2.0 + candidate.Slots * shape.Width);
                 long tiles = (long)candidate.Tiled(samples).Tiles * candidate.Groups;
                 int ofMultiprocessor = (int)((tiles + room.Multiprocessors - 1) / room.Multiprocessors);
                 double cycles = ofMultiprocessor * ofTile + 2000.0 * chunks * (ofMultiprocessor + 1) / 2;
@@ -208,7 +214,7 @@ internal readonly record struct TileShape(
             candidate = candidate.WithRows(rows);
             (int plane, int bytes) = more(candidate);
             candidate = candidate with { Plane = Math.Max(candidate.Plane, plane), Ring = chunks * 2 * shape.Side };
-            if (candidate.SharedBytes + bytes > most)
+            if (candidate.SharedBytes + bytes > most && candidate.Parts == 1)
             {
                 candidate = candidate with { Ring = shape.Side > 3 ? 2 : 3 };
             }
