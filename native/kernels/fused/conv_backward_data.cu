@@ -47,7 +47,7 @@ template <class Mode, int Groups> struct MaskedOutput {
 
     DEVICE_INLINE void take(const Convolution &c, const TileRows &rows, const TileColumns &columns, int, const Sums<Groups> &made) {
         if (is_first()) {
-            take_first(c, rows, columns, made);
+            take_first(c, rows, made);
             return;
         }
 #pragma unroll
@@ -95,27 +95,24 @@ template <class Mode, int Groups> struct MaskedOutput {
     }
 
   private:
-    DEVICE_INLINE void take_first(const Convolution &c, const TileRows &rows, const TileColumns &columns, const Sums<Groups> &made) {
+    // Pixels that do not exist have du of another one, and their windows see zeros.
+    DEVICE_INLINE void take_first(const Convolution &c, const TileRows &rows, const Sums<Groups> &made) {
         __syncthreads(); // the planes are free
         const TileRows of_first = first.rows(rows);
         const auto active = first.where_active(c, of_first, p.affine_below);
 #pragma unroll
-        for (int pair = 0; pair < most_pairs; ++pair) {
+        for (int fragment = 0; fragment < most_fragments; ++fragment) {
+            if (fragment < c.fragments) {
 #pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                const TwoPixels pixels(columns, pair, half);
-#pragma unroll
-                for (int row = 0; row < 2; ++row) {
-                    Eight du = made.eight(2 * pair + row, half, 0);
+                for (int half = 0; half < 2; ++half) {
+                    Eight du = made.eight(fragment, half, 0);
 #pragma unroll
                     for (int i = 0; i < 8; ++i) {
-                        du.v[i] = active.is(2 * pair + row, half, i) ? du.v[i] : 0.0f;
+                        du.v[i] = active.is(fragment, half, i) ? du.v[i] : 0.0f;
                     }
-                    if (2 * pair < c.fragments) {
 #pragma unroll
-                        for (int i = 0; i < FirstSums<Mode>::units; ++i) {
-                            first.put(2 * pair + row, 8 * half + lane() / 4, i, row < pixels.count ? narrow_unit<Mode>(du, i) : Unit());
-                        }
+                    for (int i = 0; i < FirstSums<Mode>::units; ++i) {
+                        first.put(fragment, 8 * half + lane() / 4, i, narrow_unit<Mode>(du, i));
                     }
                 }
             }

@@ -265,6 +265,15 @@ DEVICE_INLINE void load_blocks_turned(unsigned (&to)[4], unsigned row) {
 
 DEVICE_INLINE unsigned load_word(unsigned shared) { return *SHARED_POINTER(const unsigned, shared); }
 
+// From global memory, by one load, which the compiler may fail to make of the words of a unit.
+DEVICE_INLINE Unit load_whole(const Unit *from) {
+    Unit out;
+    asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(out.w[0]), "=r"(out.w[1]), "=r"(out.w[2]), "=r"(out.w[3])
+                 : "l"((unsigned long long)from));
+    return out;
+}
+
 // To an address of global memory; of two floats, a multiple of eight. The compiler would store two one by one.
 DEVICE_INLINE void store_float(unsigned long long at, float x) { asm volatile("st.global.f32 [%0], %1;" : : "l"(at), "f"(x) : "memory"); }
 DEVICE_INLINE void store_floats(unsigned long long at, float x, float y) {

@@ -254,7 +254,9 @@ template <class Mode> struct GradientInput {
             while (place < end) {
                 const bool has_below = row < rows.height / 2;
                 const int below = has_below ? of_y.of_row : 0, place_below = place + (has_below ? row_place : 0);
-                Unit quad[4] = {y[from_y], y[from_y + right], y[from_y + below], y[from_y + below + right]}, given = {};
+                Unit quad[4] = {load_whole(y + from_y), load_whole(y + from_y + right), load_whole(y + from_y + below),
+                                load_whole(y + from_y + below + right)},
+                     given = {};
                 if (has_right && has_below) {
                     given = du[from_du];
                 }

@@ -178,21 +178,25 @@ internal readonly record struct TileShape(
             shape = shape with { Pitch = shape.Pitch + 1 };
         }
 
-        (int Fragments, int Parts)[] sizes = [.. Enumerable.Range(1, chunks == 1 && mayHaveParts ? MostParts : 1).SelectMany(
-            parts => Enumerable.Range(1, MostFragments / 2).Select(pairs => (2 * pairs, parts)))];
+        (int Fragments, int Parts)[] sizes =
+        [
+            .. Enumerable.Range(1, MostFragments / 2).Select(pairs => (2 * pairs, 1)),
+            .. Enumerable.Range(2, chunks == 1 && mayHaveParts ? MostParts - 1 : 0).Select(parts => (MostFragments, parts)),
+        ];
         (TileShape Shape, double Cycles) best = (shape, double.MaxValue);
         foreach (int width in shape.Outs > 32 && mayBeWide && elementBytes == 2 ? new[] { 64, 32 } : [32])
         {
             foreach ((int fragments, int parts) in sizes)
             {
                 TileShape candidate = shape with { Fragments = fragments, Parts = parts, WidthOfBlock = width };
-                int most = (parts * fragments * Warps * PixelsOfFragment >> (1 + shape.Pools)) / shape.Across;
-                while (most > 0 && !Fits(most, ref candidate))
+                int ofPart = fragments * Warps * PixelsOfFragment >> (1 + shape.Pools); // columns
+                int most = parts * ofPart / shape.Across, tooFew = (parts - 1) * ofPart / shape.Across;
+                while (most > tooFew && !Fits(most, ref candidate))
                 {
                     most--;
                 }
 
-                if (most == 0)
+                if (most == tooFew)
                 {
                     continue;
                 }
