@@ -58,6 +58,23 @@ public sealed class FailingProgramTests : TestsWithFolder
         Assert.Contains(says, Assert.Single(result.Error.TrimEnd('\n').Split('\n')), StringComparison.Ordinal);
     }
 
+    /// <summary>Predictions have no batch that could be chosen smaller.</summary>
+    [Theory]
+    [InlineData("evaluate")]
+    [InlineData("predict")]
+    public void A_prediction_without_memory_says_what_to_do(string command)
+    {
+        string[] arguments = [command, "--weights", _weights, "--data", _data, "--device", "cuda"];
+        CliProgram.Result result = Run(
+            "cuMemAlloc_v2:1:2", command == "predict" ? [.. arguments, "--out", _folder["submission.csv"]] : arguments);
+        Assert.Equal(2, result.ExitCode);
+        Assert.EndsWith(
+            "; close other programs on the GPU, or use another device",
+            Assert.Single(result.Error.TrimEnd('\n').Split('\n'), line => line.StartsWith("cudnn-digits: ", StringComparison.Ordinal)),
+            StringComparison.Ordinal);
+        Assert.False(File.Exists(_folder["submission.csv"]));
+    }
+
     [Fact]
     public async Task A_server_whose_GPU_fails_ends()
     {
