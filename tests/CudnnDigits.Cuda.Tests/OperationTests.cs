@@ -13,6 +13,25 @@ public partial class OperationTests
 
     public static TheoryData<Precision> Precisions => [Precision.Fp32, Precision.Tf32, Precision.Bf16];
 
+    /// <summary>In double: what comes out is the sum, rounded once. Gradients of weights leave 1 to 264 rows.</summary>
+    [Theory]
+    [InlineData(1)]
+    [InlineData(16)]
+    [InlineData(17)]
+    [InlineData(40)]
+    [InlineData(41)]
+    [InlineData(73)]
+    [InlineData(264)]
+    public void Columns_are_added_up(int rows) => DeviceLab.Run(Precision.Fp32, lab =>
+    {
+        const int Columns = 70; // of blocks of 32
+        float[] x = Values(Precision.Fp32, 1, rows * Columns);
+        DeviceTensor total = lab.Empty(Columns, DeviceType.F32);
+        ColumnSums.AddUp(lab.Session, lab.Upload(x), rows, Columns, total);
+        double[] sums = [.. Enumerable.Range(0, Columns).Select(c => Enumerable.Range(0, rows).Sum(row => (double)x[row * Columns + c]))];
+        Assert.Equal(Array.ConvertAll(sums, sum => (float)sum), lab.Download(total));
+    });
+
     [Theory]
     [MemberData(nameof(Precisions))]
     public void Dense_layer(Precision precision) => DeviceLab.Run(precision, lab =>

@@ -107,7 +107,11 @@ KERNEL(256) activation_backward(ActivationBackward p) {
 // Adds up the rows of (rows, channels). Blocks of 32 channels.
 KERNEL(256) column_sums(ColumnSums p) {
     const int c = (int)(blockIdx.x * lanes + lane());
-    const double sum = sum_of_groups(sum_of_rows<9>(p.x, p.rows, p.channels, c)); // wide layers leave few rows
+    // Wide layers leave few rows: 8 and more.
+    const double of_group = p.rows <= 2 * groups   ? sum_of_rows<2>(p.x, p.rows, p.channels, c)
+                            : p.rows <= 5 * groups ? sum_of_rows<5>(p.x, p.rows, p.channels, c)
+                                                   : sum_of_rows<9>(p.x, p.rows, p.channels, c);
+    const double sum = sum_of_groups(of_group);
     if (warp() > 0 || c >= p.channels) {
         return;
     }
