@@ -95,7 +95,7 @@ template <class Mode, int Groups> struct MaskedOutput {
     }
 
   private:
-    // Pixels that do not exist have du of another one, and their windows see zeros.
+    // Pixels that do not exist have du of another one. They add nothing, since their windows see zeros.
     DEVICE_INLINE void take_first(const Convolution &c, const TileRows &rows, const Sums<Groups> &made) {
         __syncthreads(); // the planes are free
         const TileRows of_first = first.rows(rows);

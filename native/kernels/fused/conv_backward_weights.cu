@@ -111,7 +111,7 @@ template <class Mode> struct WeightGradient {
         }
     }
 
-    // Where taps are in pairs, the lower two warps get the last one of each three from the upper ones. Planes are free.
+    // Where taps are in pairs, the lower two warps get the last of each three taps from the upper ones. The planes are no longer needed.
     DEVICE_INLINE void put_together(const Convolution &c) {
         if (Mode::of_unit == 8 && by_warpgroups() && has_pairs(c)) {
             Four<float> *shared = reinterpret_cast<Four<float> *>(dynamic_shared_memory) + threadIdx.x % 64;
@@ -243,7 +243,8 @@ template <class Mode> DEVICE_INLINE void conv_backward_weights(const ConvBackwar
               first_out = (int)blockIdx.y / channel_groups % out_groups * outs_of_block,
               first_tap = (int)blockIdx.y / channel_groups / out_groups * taps_of_block;
     const int out_units = c.outs <= outs_of_block / 2 ? Gradient::out_units / 2 : Gradient::out_units;
-    unsigned char *input = dynamic_shared_memory, *dy = input + Gradient::channel_units * c.plane_bytes(); // before it lies a zero
+    unsigned char *input = dynamic_shared_memory,
+                  *dy = input + Gradient::channel_units * c.plane_bytes(); // dY of the position before the first is 0
     const unsigned planes_bytes = (out_units + Gradient::channel_units) * c.plane_bytes();
 #pragma unroll 1
     for (unsigned at = threadIdx.x * 16; at < planes_bytes; at += conv_threads * 16) {

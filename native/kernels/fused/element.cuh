@@ -20,7 +20,7 @@ struct alignas(16) Unit {
     unsigned w[4];
 };
 
-// That the compiler does not see it is zeros: it would store them by halves.
+// Zeros that the compiler does not know to be zeros: it would store known ones in two halves.
 DEVICE_INLINE Unit zero_unit() {
     unsigned zero;
     asm("mov.u32 %0, 0;" : "=r"(zero));
@@ -265,7 +265,7 @@ DEVICE_INLINE void load_blocks_turned(unsigned (&to)[4], unsigned row) {
 
 DEVICE_INLINE unsigned load_word(unsigned shared) { return *SHARED_POINTER(const unsigned, shared); }
 
-// From global memory, by one load, which the compiler may fail to make of the words of a unit.
+// A unit from global memory by one load. The compiler may load the words of a unit one by one.
 DEVICE_INLINE Unit load_whole(const Unit *from) {
     Unit out;
     asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];"
@@ -274,7 +274,7 @@ DEVICE_INLINE Unit load_whole(const Unit *from) {
     return out;
 }
 
-// To an address of global memory; of two floats, a multiple of eight. The compiler would store two one by one.
+// Floats to an address of global memory, which is a multiple of eight bytes for two. The compiler would store the two one by one.
 DEVICE_INLINE void store_float(unsigned long long at, float x) { asm volatile("st.global.f32 [%0], %1;" : : "l"(at), "f"(x) : "memory"); }
 DEVICE_INLINE void store_floats(unsigned long long at, float x, float y) {
     asm volatile("st.global.v2.f32 [%0], {%1, %2};" : : "l"(at), "f"(x), "f"(y) : "memory");
