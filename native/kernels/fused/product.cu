@@ -19,80 +19,90 @@ struct alignas(8) Pair {
     unsigned w[2];
 };
 
-// A factor's part of a tile: Width of what it has across the sum, of which a warp reads Pairs times sixteen. A stage in shared memory is
-// rows of the matrix one after another, in units of sixteen bytes; among eight of a line, units are exchanged so that what is read or
-// written at once lies in different banks.
+// A factor's part of a tile: Width of what it has across the sum, of which a warp reads Pairs times sixteen. 32 of them by a stage of the
+// sum are 2 KiB in shared memory, in units of sixteen bytes, which lie so that what is read or written at once is in different banks.
 //
-// In bf16, ldmatrix reads a factor either way. In f32, it cannot turn; so a lane loads four neighbours at once, which then are in four
-// blocks of eight: block k has the k-th of every four. Of which four, is in the order of `spread`, so that four lanes have neighbours in
-// the product.
+// In bf16 these are blocks of eight by eight, of which ldmatrix and wgmma read rows or columns. In f32, ldmatrix cannot turn; so a lane
+// loads four neighbours at once, which then are in four blocks of eight: block k has the k-th of every four. Of which four, is in the order
+// of `spread`, so that four lanes have neighbours in the product. Among eight units of a line, some are exchanged.
 template <typename Mode, bool Left, int Width, int Pairs> struct ProductFactor {
     using Element = typename Mode::Element;
-    static constexpr int of_unit = Mode::of_unit, of_stage = 4 * of_unit, turned_units = Width / of_unit, stage_bytes = 64 * Width;
+    static constexpr int of_unit = Mode::of_unit, of_stage = 4 * of_unit, at_once = 32, stage_bytes = 64 * Width;
+    static constexpr unsigned bytes_at_once = 64 * at_once, block_bytes = 128;
     static constexpr bool bf16 = of_unit == 8;
 
     const Element *from; // what the thread copies next
-    long long pitch, ahead;
-    int row, column, height, width, rows_at_once;
-    unsigned to, at; // bytes of shared memory
+    int pitch, ahead;
+    int left_across, left_along; // of the matrix, from what the thread copies on
+    unsigned stages, to, at;     // in bytes of shared memory
     bool turned;
 
     DEVICE_INLINE static int spread(int block) { return block >> 1 | (block & 1) << 2; }
 
     // `part` is the first stage of the sum, `first` of the warp in the tile.
-    DEVICE_INLINE void begin(const void *matrix, bool is_turned, int count, int sum, int tile, int part, int first, unsigned stages) {
-        const int thread = (int)threadIdx.x, i = lane() >> 3, r = lane() & 7, t = lane() & 3;
-        turned = is_turned;
-        height = turned ? sum : count, width = turned ? count : sum;
-        const int of_row = turned ? thread / turned_units : thread / 4, of_column = turned ? thread % turned_units : thread % 4;
-        rows_at_once = turned ? product_threads / turned_units : product_threads / 4;
-        row = (turned ? part * of_stage : tile) + of_row;
-        column = (turned ? tile : part * of_stage) + of_column * of_unit;
-        from = static_cast<const Element *>(matrix) + (long long)row * width + column;
-        pitch = (long long)rows_at_once * width;
-        ahead = turned ? (long long)of_stage * width : of_stage;
-        to = stages + 16 * (thread ^ (turned ? of_row & (bf16 ? 7 : 3) : bf16 ? of_row >> 1 & 3 : of_row >> 2 & 7));
-        // Blocks in a fragment: of the left factor, those across the sum come first.
-        const int across = Left ? i & 1 : i >> 1, along = Left ? i >> 1 : i & 1;
+    DEVICE_INLINE void begin(const void *matrix, bool is_turned, int count, int sum, int tile, int part, int first, unsigned bytes) {
+        const int thread = (int)threadIdx.x, i = lane() >> 3, r = lane() & 7, g = lane() >> 2, t = lane() & 3;
+        turned = is_turned, stages = bytes;
+        int across, along;
+        // Of a fragment's four blocks: of the left factor, those across the sum come first.
+        const int next_across = Left ? i & 1 : i >> 1, next_along = Left ? i >> 1 : i & 1;
         if (bf16) {
-            at = turned ? ((8 * along + r) * turned_units + first / 8 + across) ^ r : ((first + 8 * across + r) * 4 + along) ^ (r >> 1);
+            const int row = warp() * 8 + r, unit = i * 8;
+            across = turned ? unit : row, along = turned ? row : unit;
+            to = (across & ~7) * 4 + (along & ~7) + r;
+            at = first * 4 + next_across * 32 + next_along * 8 + r;
         } else {
-            at = turned ? (t * turned_units + first / 4 + spread(lane() >> 2)) ^ t
-                        : ((first + 4 * spread(r) + across) * 4 + along) ^ spread(r);
+            across = turned ? thread % 8 * 4 : thread / 4, along = turned ? thread / 8 : t * 4;
+            to = thread ^ (turned ? along & 3 : across >> 2 & 7);
+            at = first * 4 + (turned ? t * 8 + (spread(g) ^ t) : ((4 * spread(r) + next_across) * 4 + next_along) ^ spread(r));
         }
-        at = stages + 16 * at;
+        to = 16 * to, at = stages + 16 * at;
+        across += tile, along += part * of_stage;
+        left_across = count - across, left_along = sum - along;
+        from = static_cast<const Element *>(matrix) + (turned ? (long long)along * count + across : (long long)across * sum + along);
+        pitch = turned ? at_once : at_once * sum;
+        ahead = turned ? of_stage * count : of_stage;
+        to += stages;
     }
 
     // The next stage.
     DEVICE_INLINE void copy(unsigned slot) {
+        const Element *next = from;
 #pragma unroll
-        for (int i = 0; i < Width / 32; ++i) {
-            copy_unit(SHARED_ADDRESS(dynamic_shared_memory) + to + slot * stage_bytes + i * 16 * product_threads, from + i * pitch,
-                      row + i * rows_at_once < height && column < width);
+        for (int i = 0; i < Width / at_once; ++i, next += pitch) {
+            copy_unit(SHARED_ADDRESS(dynamic_shared_memory) + to + slot * stage_bytes + i * bytes_at_once, next,
+                      i * at_once < left_across && left_along > 0);
         }
         from += ahead;
-        row += turned ? of_stage : 0;
-        column += turned ? 0 : of_stage;
+        left_along -= of_stage;
     }
 
     DEVICE_INLINE void load(unsigned (&loaded)[Pairs][4], unsigned slot, unsigned step) const {
-        const unsigned stage = at + slot * stage_bytes, shared = SHARED_ADDRESS(dynamic_shared_memory);
-        if (!turned) {
+        const unsigned stage = at + slot * stage_bytes, shared = SHARED_ADDRESS(dynamic_shared_memory) + stage + 2 * block_bytes * step;
+        if (bf16) {
+            if (turned) {
 #pragma unroll
-            for (int pair = 0; pair < Pairs; ++pair) {
-                load_blocks(loaded[pair], shared + (stage ^ 32 * step) + (bf16 ? 1024 * pair : 2048 * (pair / 2) + 128 * (pair % 2)));
+                for (int pair = 0; pair < Pairs; ++pair) {
+                    load_blocks_turned(loaded[pair], shared + 8 * block_bytes * pair);
+                }
+            } else {
+#pragma unroll
+                for (int pair = 0; pair < Pairs; ++pair) {
+                    load_blocks(loaded[pair], shared + 8 * block_bytes * pair);
+                }
             }
-        } else if (bf16) {
+        } else if (!turned) {
 #pragma unroll
             for (int pair = 0; pair < Pairs; ++pair) {
-                load_blocks_turned(loaded[pair], shared + (stage ^ 32 * pair) + 256 * step * turned_units);
+                load_blocks(loaded[pair], SHARED_ADDRESS(dynamic_shared_memory) + (stage ^ 32 * step) + bytes_at_once * (pair / 2) +
+                                              block_bytes * (pair % 2));
             }
         } else {
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
 #pragma unroll
                 for (int four = 0; four < Pairs / 2; ++four) {
-                    const Unit unit = load_unit(dynamic_shared_memory + stage + (2 * step + half) * 64 * turned_units + 128 * four);
+                    const Unit unit = load_unit(dynamic_shared_memory + stage + (2 * step + half) * 4 * block_bytes + bytes_at_once * four);
 #pragma unroll
                     for (int k = 0; k < 4; ++k) {
                         loaded[2 * four + k / 2][Left ? k % 2 + 2 * half : k % 2 * 2 + half] = unit.w[k];
@@ -100,6 +110,23 @@ template <typename Mode, bool Left, int Width, int Pairs> struct ProductFactor {
                 }
             }
         }
+    }
+
+    // As the right factor, where four warps multiply together: each has sixteen rows of a product.
+    DEVICE_INLINE void multiply(float (&sums)[2][2 * Pairs][4], const unsigned (&rows)[2][4], unsigned slot, unsigned step) const {
+        const unsigned begin = SHARED_ADDRESS(dynamic_shared_memory) + stages + slot * stage_bytes;
+        const unsigned long long columns = right_factor(begin + 2 * block_bytes * step, block_bytes, 4 * block_bytes);
+        begin_products();
+        if (turned) {
+            begin_bf16_turned(sums[0], rows[0], columns);
+            begin_bf16_turned(sums[1], rows[1], columns);
+        } else {
+            begin_bf16(sums[0], rows[0], columns);
+            begin_bf16(sums[1], rows[1], columns);
+        }
+        end_products();
+        settle(sums[0]);
+        settle(sums[1]);
     }
 };
 
@@ -121,18 +148,18 @@ template <typename Mode, int Pairs> DEVICE_INLINE void round_words(unsigned (&to
 }
 
 template <typename Mode> DEVICE_INLINE void product(const Product &p) {
-    using Left = ProductFactor<Mode, true, product_rows, 4>;
-    using Right = ProductFactor<Mode, false, product_columns, 2>;
+    using Left = ProductFactor<Mode, true, product_rows, 2>;
+    using Right = ProductFactor<Mode, false, product_columns, 4>;
     constexpr bool bf16 = Mode::of_unit == 8;
     const int down = (p.rows + product_rows - 1) / product_rows, across = (p.columns + product_columns - 1) / product_columns;
     const int part = (int)blockIdx.x / (down * across), tile = (int)blockIdx.x % (down * across);
     const int first_row = tile % down * product_rows, first_column = tile / down * product_columns;
-    const int warp_row = (warp() & 1) * 64, warp_column = (warp() >> 1) * 32;
+    const int warp_row = 32 * warp();
     const int all = (p.sum + Left::of_stage - 1) / Left::of_stage, begin = all * part / p.parts, count = all * (part + 1) / p.parts - begin;
     Left left;
     Right right;
     left.begin(p.left, p.left_turned, p.rows, p.sum, first_row, begin, warp_row, 0);
-    right.begin(p.right, p.right_turned, p.columns, p.sum, first_column, begin, warp_column, product_stages * Left::stage_bytes);
+    right.begin(p.right, p.right_turned, p.columns, p.sum, first_column, begin, 0, product_stages * Left::stage_bytes);
 
 #pragma unroll 1
     for (int s = 0; s < smaller(product_stages - 1, count); ++s) {
@@ -147,19 +174,21 @@ template <typename Mode> DEVICE_INLINE void product(const Product &p) {
         close_copies();
     }
 
-    float sums[4][4][4] = {};
-    // Two steps to a stage. What one multiplies is loaded while the one before multiplies.
-    const unsigned steps = 2 * (unsigned)count;
-    unsigned a[4][4] = {}, b[2][4] = {};
+    float sums[2][8][4] = {};
+    // Two steps to a stage. What one multiplies is loaded while the one before multiplies, but by warpgroups.
+    const bool by_warpgroups = bf16 && Mode::by_warpgroups();
+    const unsigned steps = 2 * (unsigned)count, rounds = by_warpgroups ? steps : steps + 1;
+    unsigned a[2][4] = {}, b[4][4] = {};
 #pragma unroll 1
-    for (unsigned step = 0; step <= steps; ++step) {
-        unsigned rows[4][4], columns[2][4];
+    for (unsigned step = 0; step < rounds; ++step) {
+        unsigned rows[2][4], columns[4][4];
         round_words<Mode>(rows, a);
         round_words<Mode>(columns, b);
         if (step < steps) {
             const unsigned s = step / 2, later = s + product_stages - 1;
             if (step % 2 == 0) {
                 wait_for_copies<product_stages - 2>();
+                let_products_see_writes();
                 __syncthreads();
                 if (later < (unsigned)count) {
                     left.copy(later % product_stages);
@@ -168,6 +197,12 @@ template <typename Mode> DEVICE_INLINE void product(const Product &p) {
                 close_copies();
             }
             left.load(a, s % product_stages, step % 2);
+            if constexpr (bf16) {
+                if (by_warpgroups) {
+                    right.multiply(sums, a, s % product_stages, step % 2);
+                    continue;
+                }
+            }
             right.load(b, s % product_stages, step % 2);
         }
         if (step == 0) {
@@ -175,19 +210,15 @@ template <typename Mode> DEVICE_INLINE void product(const Product &p) {
         }
         Mode::with_products([&](auto how) __attribute__((always_inline)) {
             using Products = decltype(how);
-            typename Products::template Factor<2> of_columns[4];
+            typename Products::template Factor<4> of_rows[2];
+            Products::prepare(of_rows[0], rows[0]);
+            Products::prepare(of_rows[1], rows[1]);
 #pragma unroll
-            for (int j = 0; j < 4; ++j) {
-                Products::prepare(of_columns[j], {columns[j / 2][j % 2 * 2], columns[j / 2][j % 2 * 2 + 1]});
-            }
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                typename Products::template Factor<4> of_rows;
-                Products::prepare(of_rows, rows[i]);
-#pragma unroll
-                for (int j = 0; j < 4; ++j) {
-                    Products::multiply(sums[i][j], of_rows, of_columns[j]);
-                }
+            for (int j = 0; j < 8; ++j) {
+                typename Products::template Factor<2> of_columns;
+                Products::prepare(of_columns, {columns[j / 2][j % 2 * 2], columns[j / 2][j % 2 * 2 + 1]});
+                Products::multiply(sums[0][j], of_rows[0], of_columns);
+                Products::multiply(sums[1][j], of_rows[1], of_columns);
             }
         });
     }
@@ -199,18 +230,18 @@ template <typename Mode> DEVICE_INLINE void product(const Product &p) {
     const int g = lane() >> 2, t = lane() & 3;
     float *const tile_sums = reinterpret_cast<float *>(dynamic_shared_memory);
     if constexpr (bf16) {
-        float *const own = tile_sums + (warp_column + 2 * t) * pitch + warp_row + g;
+        float *const own = tile_sums + 2 * t * pitch + warp_row + g;
 #pragma unroll
         for (int k = 0; k < 64; ++k) {
-            own[(k / 2 % 4 * 8 + k % 2) * pitch + k / 8 * 8] = sums[k / 16][k / 2 % 4][k / 8 % 2 * 2 + k % 2];
+            own[(k / 2 % 8 * 8 + k % 2) * pitch + k / 16 * 8] = sums[k / 32][k / 2 % 8][k / 16 % 2 * 2 + k % 2];
         }
     } else {
-        float *const own = tile_sums + (warp_column + 4 * t) * pitch + warp_row + 4 * (Left::spread(g) ^ t);
+        float *const own = tile_sums + 4 * t * pitch + warp_row + 4 * (Left::spread(g) ^ t);
 #pragma unroll
         for (int k = 0; k < 16; ++k) {
-            const int e = k % 2, j = k / 2 % 4, i = k / 8 * 2;
-            *reinterpret_cast<Four<float> *>(own + (16 * e + j) * pitch +
-                                             16 * i) = {{sums[i][j][e], sums[i][j][2 + e], sums[i + 1][j][e], sums[i + 1][j][2 + e]}};
+            const int e = k % 2, j = k / 2;
+            *reinterpret_cast<Four<float> *>(own + (j / 4 * 32 + e * 16 + j % 4) *
+                                                       pitch) = {{sums[0][j][e], sums[0][j][2 + e], sums[1][j][e], sums[1][j][2 + e]}};
         }
     }
     __syncthreads();

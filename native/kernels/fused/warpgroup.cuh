@@ -60,6 +60,7 @@ PRODUCT_OF_32(begin_bf16, BF16_PRODUCT, ", 0")
 PRODUCT_OF_64(begin_bf16, BF16_PRODUCT, ", 0")
 PRODUCT_OF_32(begin_tf32, TF32_PRODUCT, "")
 PRODUCT_OF_64(begin_tf32, TF32_PRODUCT, "")
+PRODUCT_OF_64(begin_bf16_turned, BF16_PRODUCT, ", 1") // where sixteen bytes are eight columns
 
 // Where sixteen bytes are eight columns. The right factor lies so many bytes further on: they are added to half of its bits, since the
 // assembler would need two additions for all of them.
