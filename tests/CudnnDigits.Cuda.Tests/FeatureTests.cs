@@ -30,6 +30,8 @@ public class FeatureTests
             (float[] marked, float[] z) = end.Expected();
             Assert.Equal(marked, lab.Download(end.Marked));
             Assert.Equal(z, lab.Download(end.Z));
+            end.ForwardOfMarked();
+            Assert.Equal(z, lab.Download(end.Z));
 
             end.Backward();
             float[] du = lab.Download(end.Du);
@@ -144,6 +146,13 @@ public class FeatureTests
         }
 
         public void Forward() => _features.Forward(_state, _y, Norm.Affine, Marked, Z, _dropout);
+
+        /// <summary>Where a convolution has marked what it pooled.</summary>
+        public void ForwardOfMarked()
+        {
+            _lab.Upload(new float[Z.Count], Z);
+            _features.Forward(_state, Marked, Norm.Affine, null, Z, _dropout);
+        }
 
         public void Predict() => _features.Forward(_lab.State(1), _y, Norm.Affine, null, Z, Dropout.None);
 

@@ -1,3 +1,4 @@
+using CudnnDigits.Cuda.Common;
 using CudnnDigits.Cuda.Device;
 using CudnnDigits.Cuda.Fused;
 
@@ -52,8 +53,9 @@ public class FirstActivationTests
                 $"conv_forward_{shape.WidthOfBlock}", batch.Grid(session.Multiprocessors * shape.BlocksAtOnce, shape.Groups),
                 shape.SharedBytes + windows.ActivationBytes(bytes),
                 new ConvForward(
-                    batch, shape, new PreviousLayer(0, affine, 1, 0), lab.Upload(stages).Address, y.Address, 0, 0, default, default,
-                    new FirstInput(windows, lab.Upload(x).Address), lab.Upload(w1, DeviceType.F32).Address),
+                    batch, shape, new PreviousLayer(0, affine, 1, 0), lab.Upload(stages).Address, y.Address, Pooled: 0, State: 0,
+                    Dropout.None, Gamma: 0, default, default, new FirstInput(windows, lab.Upload(x).Address),
+                    lab.Upload(w1, DeviceType.F32).Address),
                 overlapped: false);
 
             float[] activation = Convolve(x, w1, below, (sum, c) => Math.Max((sum * scale[c]) + shift[c], 0));

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using CudnnDigits.Cuda.Common;
 using CudnnDigits.Cuda.Device;
 using CudnnDigits.Cuda.Fused;
 
@@ -10,8 +11,9 @@ public partial class LayerKernelTests
     private static readonly ConvForward Forward = new(
         new Batch(1000, 2000),
         new TileShape(28, 28, 32, 28, 28, 32, 3, 1, 1, 1, 4, 10, 313, 31, 4, 1, 32, 6, 0x12345, 0x23456, 0x34567, 0x45678),
-        new PreviousLayer(Y: 11, new Affine(12, 13, 0, 0), KeepScale: 1.25f, Drops: 1), W: 14, Y: 15, Pooled: 0, Gamma: 0,
-        Activation: default, Norm: default, First: default, FirstW: 0);
+        new PreviousLayer(Y: 11, new Affine(12, 13, 0, 0), KeepScale: 1.25f, Drops: 1), W: 14, Y: 15, Pooled: 0, State: 16,
+        new Dropout(Seed: 18, Threshold: 19, Layer: 20, KeepScale: 1.5f), Gamma: 0, Activation: default, Norm: default,
+        First: default, FirstW: 0);
 
     public static TheoryData<string> Kernels => ["conv_forward_32_bf16", "conv_forward_64_bf16", "conv_forward_32_f32"];
 

@@ -15,10 +15,14 @@ struct Dropout {
     unsigned threshold, layer;
     float keep_scale;
 
-    // The words of elements 4 quad … 4 quad + 3 of the dataset's row: one Philox block.
-    DEVICE_INLINE void words(unsigned quad, unsigned row, unsigned epoch, unsigned (&words)[4]) const {
-        const PhiloxBlock block = philox_block(seed, quad, row, epoch, dropout_purpose + layer);
-        words[0] = block.x, words[1] = block.y, words[2] = block.z, words[3] = block.w;
+    // The words of elements from 4 quad on, of the dataset's row: a Philox block of each four.
+    template <int Count> DEVICE_INLINE void words(unsigned quad, unsigned row, unsigned epoch, unsigned (&words)[Count]) const {
+        PhiloxBlock blocks[Count / 4];
+        philox_blocks(blocks, seed, quad, row, epoch, dropout_purpose + layer);
+#pragma unroll
+        for (int i = 0; i < Count / 4; ++i) {
+            words[4 * i] = blocks[i].x, words[4 * i + 1] = blocks[i].y, words[4 * i + 2] = blocks[i].z, words[4 * i + 3] = blocks[i].w;
+        }
     }
 
     // The same of sample n of the running step; a prediction, which drops nothing, need not have a dataset.

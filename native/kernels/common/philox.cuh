@@ -13,18 +13,34 @@ struct PhiloxBlock {
 // Of dropout, plus which of the network's dropout layers it is: RandomPurpose in Philox.cs.
 constexpr unsigned dropout_purpose = 16;
 
-DEVICE_INLINE PhiloxBlock philox_block(unsigned long long seed, unsigned block, unsigned sample, unsigned epoch, unsigned purpose) {
-    PhiloxBlock c = {block, sample, epoch, purpose};
+// Blocks of words from one on. Rounds are unrolled by two, which takes few lines.
+template <int Count>
+DEVICE_INLINE void philox_blocks(PhiloxBlock (&blocks)[Count], unsigned long long seed, unsigned first, unsigned sample, unsigned epoch,
+                                 unsigned purpose) {
+#pragma unroll
+    for (int i = 0; i < Count; ++i) {
+        blocks[i] = {first + (unsigned)i, sample, epoch, purpose};
+    }
     unsigned k0 = (unsigned)seed, k1 = (unsigned)(seed >> 32);
+#pragma unroll 2
     for (int round = 0; round < 10; ++round) {
-        unsigned low0, high0, low1, high1; // not as products of 64 bits, whose upper halves clang would carry along
-        multiply_wide(0xD2511F53u, c.x, low0, high0);
-        multiply_wide(0xCD9E8D57u, c.z, low1, high1);
-        c = {high1 ^ c.y ^ k0, low1, high0 ^ c.w ^ k1, low0};
+#pragma unroll
+        for (int i = 0; i < Count; ++i) {
+            PhiloxBlock &c = blocks[i];
+            unsigned low0, high0, low1, high1; // not as products of 64 bits, whose upper halves clang would carry along
+            multiply_wide(0xD2511F53u, c.x, low0, high0);
+            multiply_wide(0xCD9E8D57u, c.z, low1, high1);
+            c = {high1 ^ c.y ^ k0, low1, high0 ^ c.w ^ k1, low0};
+        }
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }
-    return c;
+}
+
+DEVICE_INLINE PhiloxBlock philox_block(unsigned long long seed, unsigned block, unsigned sample, unsigned epoch, unsigned purpose) {
+    PhiloxBlock blocks[1];
+    philox_blocks(blocks, seed, block, sample, epoch, purpose);
+    return blocks[0];
 }
 
 // Upper 24 bits, in [0, 1): every value is exact in float.

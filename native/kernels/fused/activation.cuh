@@ -96,8 +96,8 @@ template <class Mode> struct FirstGreatest {
     }
 };
 
-// Which rows of the dataset the samples of a step are, and the epoch: what dropout depends on. Loaded once; not at all where nothing is
-// dropped, since a prediction need not have a dataset.
+// What dropout takes of the samples of a step, which depends on their rows of the dataset and on the epoch. Loaded once; not at all where
+// nothing is dropped, since a prediction need not have a dataset.
 struct Digits {
     const int *order = nullptr;
     unsigned first = 0, rows = 0, epoch = 0;
@@ -108,25 +108,24 @@ struct Digits {
         }
     }
 
-    DEVICE_INLINE unsigned row(int n) const { return (unsigned)dataset_row(order, rows, first + (unsigned)n); }
+    // Which it takes of so many elements from one on, in (H, W, C), of sample n: bits 0, 16, 1, 17, 2, 18 and so on.
+    template <int Count> DEVICE_INLINE unsigned dropped(const Dropout &dropout, int element, int n) const {
+        unsigned words[Count], bits = 0;
+        dropout.words((unsigned)element / 4, (unsigned)dataset_row(order, rows, first + (unsigned)n), epoch, words);
+#pragma unroll
+        for (int i = 0; i < Count; ++i) {
+            bits |= words[i] < dropout.threshold ? 1u << (i / 2 + i % 2 * 16) : 0u;
+        }
+        return bits;
+    }
 };
 
-// y, or dropped_bits where dropout takes it. element: the unit's first, in (H, W, C), of the sample that is this row of the dataset.
-template <class Mode>
-DEVICE_INLINE Unit marked_unit(const Unit &y, const Dropout &dropout, unsigned element, unsigned row, unsigned epoch) {
-    Unit out = y;
-    if (dropout.threshold > 0) {
+// y, or dropped_bits where dropout takes it.
+template <class Mode> DEVICE_INLINE Unit marked_unit(const Unit &y, unsigned dropped) {
+    Unit out;
 #pragma unroll
-        for (int four = 0; four < Mode::of_unit / 4; ++four) {
-            unsigned words[4];
-            dropout.words(element / 4 + four, row, epoch, words);
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                const int c = 4 * four + i;
-                const unsigned mark = !in_pairs<Mode> ? dropped_bits : c % 2 ? 0xFFFF0000u : 0xFFFFu;
-                out.w[c * 4 / Mode::of_unit] |= words[i] < dropout.threshold ? mark : 0u;
-            }
-        }
+    for (int i = 0; i < 4; ++i) {
+        out.w[i] = y.w[i] | (in_pairs<Mode> ? (dropped >> i & 0x10001u) * 0xFFFFu : (dropped >> (i / 2 + i % 2 * 16) & 1u) * dropped_bits);
     }
     return out;
 }

@@ -1,6 +1,6 @@
 // A convolution forward. What it reads is normalized and activated on the way into shared memory, or windows of the input, or the first
-// layer's activation, which it makes itself. It leaves its output before batch norm, the same pooled where a pooling follows, and the
-// batch's statistics, or these alone; or in predictions, its activation alone.
+// layer's activation, which it makes itself. It leaves its output before batch norm, the same pooled and marked by dropout where a pooling
+// follows, and the batch's statistics, or these alone; or in predictions, its activation alone.
 #include "first_activation.cuh"
 
 struct ConvForward {
@@ -8,8 +8,10 @@ struct ConvForward {
     Convolution shape;
     PreviousLayer before;
     const void *w;
-    void *y;            // none where only what is pooled is wanted
-    void *pooled;       // (N, out_height / 2, out_width / 2, outs), where the shape pools
+    void *y;      // none where only what is pooled is wanted
+    void *pooled; // (N, out_height / 2, out_width / 2, outs), where the shape pools
+    const StepState *state;
+    Dropout dropout;    // behind the pooling
     const float *gamma; // of the batch norm behind: y whose u is greatest. None: the greatest y
     Affine activation;  // with a shift: what comes out is activated
     ChannelNorm norm;
@@ -28,7 +30,39 @@ template <class Mode, int Groups> struct ForwardOutput {
     DEVICE_INLINE void clear() const {}
     DEVICE_INLINE void begin(const Convolution &, const TileRows &) const {}
 
+    // The window of two by two that a lane has of a pair of fragments: of which image, and where in (N, H, W) of what is pooled.
+    struct Window {
+        int image, pixel;
+
+        DEVICE_INLINE Window(const Convolution &c, const TileRows &rows, int pair, int part) {
+            const Divisor across = c.by_across(), down = c.by_down();
+            const int number = TileColumns::first(c, pair, part) / 2 + here(lane()) / 4, line = across.quotient(number);
+            image = down.quotient(rows.first + line);
+            pixel = (rows.first + line - image * (c.out_height % 2)) * (c.out_width / 2) + number - line * across.divisor;
+        }
+    };
+
+    // Which of the channels that a lane pools dropout takes: of eight of each group of each pair, as marked_unit has them, four bits
+    // further on each.
+    DEVICE_INLINE unsigned dropped(const Convolution &c, const Window (&windows)[most_pairs]) const {
+        unsigned bits = 0;
+        if (c.pools && p.dropout.threshold > 0) {
+            const Digits digits(p.state, p.dropout);
+#pragma unroll 1
+            for (int k = 0; k < here(most_pairs * Groups); ++k) {
+                const bool is_second = k >= Groups;
+                const int image = is_second ? windows[1].image : windows[0].image, place = is_second ? windows[1].pixel : windows[0].pixel;
+                const int pixel = place - image * (c.out_height / 2) * (c.out_width / 2);
+                const int channel = ((int)blockIdx.y * Groups + k % Groups) * 32 + (lane() & 3) * 8;
+                bits |= digits.dropped<8>(p.dropout, pixel * c.outs + channel, image) << 4 * k;
+            }
+        }
+        return bits;
+    }
+
     DEVICE_INLINE void take(const Convolution &c, const TileRows &rows, const TileColumns &columns, int part, const Sums<Groups> &made) {
+        const Window windows[most_pairs] = {{c, rows, 0, part}, {c, rows, 1, part}};
+        const unsigned dropped = this->dropped(c, windows);
 #pragma unroll
         for (int group = 0; group < Groups; ++group) {
             const int channel = ((int)blockIdx.y * Groups + group) * 32 + (here(lane()) & 3) * 8;
@@ -65,14 +99,14 @@ template <class Mode, int Groups> struct ForwardOutput {
                     }
                 }
                 if (c.pools && count == 2 && exists) {
-                    const Divisor across = c.by_across(), down = c.by_down();
-                    const int number = TileColumns::first(c, pair, part) / 2 + here(lane()) / 4, line = across.quotient(number);
-                    const int image = down.quotient(rows.first + line), below_whole = image * (c.out_height % 2);
-                    const int pooled = (rows.first + line - below_whole) * (c.out_width / 2) + number - line * across.divisor;
 #pragma unroll
                     for (int i = 0; i < units; ++i) {
                         const auto sign = Affine::of<Mode::of_unit>(p.gamma, channel + i * Mode::of_unit, 1);
-                        store_unit(maxima.at(pooled) + i * Mode::of_unit, pooled_unit<Mode>(narrow[i], sign));
+                        const Unit unit = pooled_unit<Mode>(narrow[i], sign);
+                        store_unit(maxima.at(windows[pair].pixel) + i * Mode::of_unit,
+                                   p.dropout.threshold > 0
+                                       ? marked_unit<Mode>(unit, dropped >> (4 * (pair * Groups + group) + i * Mode::of_unit / 2))
+                                       : unit);
                     }
                 }
             }

@@ -5,7 +5,7 @@
 
 struct FeaturesForward {
     const StepState *state;
-    const void *y; // (rows, channels), and so is what comes out; either may be missing
+    const void *y; // (rows, channels), and so is what comes out; either may be missing. Without `marked`, y has the marks of dropout
     Affine affine;
     void *marked, *z;
     Dropout dropout;
@@ -38,9 +38,9 @@ template <class Mode> DEVICE_INLINE void features_forward(const FeaturesForward 
     for (int row = (int)blockIdx.x * at_once + (int)threadIdx.x / units; row < p.rows; row += (int)gridDim.x * at_once) {
         const long long place = (long long)row * p.channels + channel;
         Unit marked = load_unit(static_cast<const Element *>(p.y) + place);
-        if (p.dropout.threshold > 0) {
+        if (p.marked && p.dropout.threshold > 0) {
             const int n = row / p.pixels, element = (row - n * p.pixels) * p.channels + channel;
-            marked = marked_unit<Mode>(marked, p.dropout, (unsigned)element, digits.row(n), digits.epoch);
+            marked = marked_unit<Mode>(marked, digits.dropped<Mode::of_unit>(p.dropout, element, n));
         }
         if (p.marked) {
             store_unit(static_cast<Element *>(p.marked) + place, marked);

@@ -2,7 +2,8 @@
 // dw = dyᵀ · x. In memory, each is (columns, rows) of a product of two factors, of which either may lie with the sum along its rows or,
 // turned, across them; so one kernel makes all three.
 //
-// A block of four warps makes 128 rows by 64 columns, a warp 64 by 32. 64 bytes of the sum at a time are a stage; three are on their way.
+// A block of four warps makes 128 rows by 64 columns, a warp 32 of these rows. 64 bytes of the sum at a time are a stage; three are on
+// their way.
 #include "element.cuh"
 
 // The left factor is (rows, sum), the right one (columns, sum); turned, (sum, rows) and (sum, columns). `to` is (parts, columns, rows) of

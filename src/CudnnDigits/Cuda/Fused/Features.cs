@@ -31,7 +31,7 @@ internal sealed class Features
 
     /// <summary>
     /// z = dropout(relu(scale · y + shift)). marked: y, with marks where dropout took it, for the next convolution and
-    /// <see cref="Backward"/>. Either may be left out.
+    /// <see cref="Backward"/>. Either may be left out; without marked, y has the marks.
     /// </summary>
     public void Forward(DeviceTensor state, DeviceTensor y, in Affine affine, DeviceTensor? marked, DeviceTensor? z, in Dropout dropout) =>
         _session.LaunchFused(ForwardKernel, (_blocks, 1), null, new FeaturesForward(

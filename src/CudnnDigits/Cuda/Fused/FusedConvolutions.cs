@@ -61,18 +61,20 @@ internal sealed class FusedConvolutions
             TileShape shape = _layers[i].Forward;
             (FirstInput first, nint firstW, int bytes) = OfFirst(i, shape.Slots);
             Batch batch = shape.Tiled(_n);
+            Dropout dropout = layer.Dropout(_seed, training);
             DeviceTensor y = isLast && !training ? _net.Features : layer.Y, pooled = isLast && !training ? _net.Features : layer.Marked;
             Launch($"conv_forward_{shape.WidthOfBlock}", Grid(shape, batch), shape.SharedBytes + bytes, new ConvForward(
                 batch, shape, i > 0 ? Before(_layers[i - 1].Of, training) : default, layer.W.Address,
-                layer.IsMadeAbove || (layer.IsPooled && !training) ? 0 : Of(y), layer.IsPooled ? Of(pooled) : 0, training ? layer.Gamma : 0,
-                training ? default : layer.Affine, training ? layer.Statistics(_net.Buffers, _n) : default, first, firstW));
+                layer.IsMadeAbove || (layer.IsPooled && !training) ? 0 : Of(y), layer.IsPooled ? Of(pooled) : 0, state.Address, dropout,
+                training ? layer.Gamma : 0, training ? default : layer.Affine, training ? layer.Statistics(_net.Buffers, _n) : default,
+                first, firstW));
 
-            bool marks = training && layer.Plan.Dropout is not null;
-            if (training && (isLast || marks))
+            bool isToBeMarked = layer.Plan.Dropout is not null && !layer.IsPooled;
+            if (training && (isLast || isToBeMarked))
             {
                 _ends[i].Forward(
-                    state, layer.IsPooled ? layer.Marked : layer.Y, layer.Affine, marks ? layer.Marked : null,
-                    isLast ? _net.Features : null, layer.Dropout(_seed, training));
+                    state, layer.IsPooled ? layer.Marked : layer.Y, layer.Affine, isToBeMarked ? layer.Marked : null,
+                    isLast ? _net.Features : null, dropout);
             }
         }
     }

@@ -1,3 +1,5 @@
+using CudnnDigits.Cuda.Common;
+
 namespace CudnnDigits.Cuda.Fused;
 
 // The parameters of the kernels in native/kernels/fused, with the fields of the kernels' own structs. Addresses are nint.
@@ -17,8 +19,8 @@ internal readonly record struct GradientLayer(
     nint Y, nint Du, Affine Affine, uint Pools, uint PairsFactor);
 
 internal readonly record struct ConvForward(
-    Batch Batch, TileShape Shape, PreviousLayer Before, nint W, nint Y, nint Pooled, nint Gamma, Affine Activation, ChannelNorm Norm,
-    FirstInput First, nint FirstW);
+    Batch Batch, TileShape Shape, PreviousLayer Before, nint W, nint Y, nint Pooled, nint State, Dropout Dropout, nint Gamma,
+    Affine Activation, ChannelNorm Norm, FirstInput First, nint FirstW);
 
 internal readonly record struct ConvBackwardData(
     Batch Batch, TileShape Shape, GradientLayer Layer, nint Turned, nint Below, Affine AffineBelow, float KeepScale, nint DuBelow,
