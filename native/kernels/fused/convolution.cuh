@@ -151,10 +151,11 @@ DEVICE_INLINE void multiply_piece(Sums<Groups> &sums, const SeenRow &upper, cons
     }
 }
 
-// The products of some taps below each other by warpgroups, a fragment of each warp at a time; both pairs always, since the assembler waits
-// at every branch. seen: where the lane's rows of what the first tap sees begin.
+// The products of some taps below each other by warpgroups, a fragment of each warp at a time. seen: where the lane's rows of what the
+// first tap sees begin.
 template <class Mode, int Taps, int Groups>
-DEVICE_INLINE void multiply_by_warpgroups(Sums<Groups> &sums, const unsigned (&seen)[most_pairs], unsigned row_bytes, unsigned weights) {
+DEVICE_INLINE void multiply_by_warpgroups(Sums<Groups> &sums, const unsigned (&seen)[most_pairs], unsigned row_bytes, int pairs,
+                                          unsigned weights) {
     SeenRow rows[Taps + 1];
     unsigned next[most_pairs] = {seen[0], seen[1]};
 #pragma unroll
@@ -163,12 +164,14 @@ DEVICE_INLINE void multiply_by_warpgroups(Sums<Groups> &sums, const unsigned (&s
     }
     begin_products();
 #pragma unroll
-    for (int y = 0; y < Taps; ++y) {
-        const unsigned long long right = right_factor(weights + y * Groups * piece_bytes, 128, 256);
+    for (int pair = 0; pair < most_pairs; ++pair) {
+        if (pair == 0 || pairs > 1) {
 #pragma unroll
-        for (int pair = 0; pair < most_pairs; ++pair) {
-            Mode::begin(sums.of[2 * pair], rows[y][pair], right);
-            Mode::begin(sums.of[2 * pair + 1], rows[y + 1][pair], right);
+            for (int y = 0; y < Taps; ++y) {
+                const unsigned long long right = right_factor(weights + y * Groups * piece_bytes, 128, 256);
+                Mode::begin(sums.of[2 * pair], rows[y][pair], right);
+                Mode::begin(sums.of[2 * pair + 1], rows[y + 1][pair], right);
+            }
         }
     }
     end_products();
@@ -184,12 +187,12 @@ DEVICE_INLINE void multiply_column(Sums<Groups> &sums, const unsigned (&seen)[mo
                                    unsigned weights) {
     if (Mode::by_warpgroups()) {
         if (side == 1) {
-            multiply_by_warpgroups<Mode, 1>(sums, seen, row_bytes, weights);
+            multiply_by_warpgroups<Mode, 1>(sums, seen, row_bytes, pairs, weights);
         } else {
-            multiply_by_warpgroups<Mode, 3>(sums, seen, row_bytes, weights);
+            multiply_by_warpgroups<Mode, 3>(sums, seen, row_bytes, pairs, weights);
             if (side == 5) {
                 const unsigned last[most_pairs] = {seen[0] + 3 * row_bytes, seen[1] + 3 * row_bytes};
-                multiply_by_warpgroups<Mode, 2>(sums, last, row_bytes, weights + 3 * Groups * piece_bytes);
+                multiply_by_warpgroups<Mode, 2>(sums, last, row_bytes, pairs, weights + 3 * Groups * piece_bytes);
             }
         }
         return;
