@@ -20,29 +20,38 @@ public class PoolingTests
     private static readonly float[] Weights = [1, -1, 2, -2, Larger, -Larger, 0.5f, 1], Gamma = [1, 1, -1, -1, 1, 1, -1, 0];
 
     [Theory]
-    [InlineData(Precision.Bf16, 28, 28, 8, 0, 3)]
-    [InlineData(Precision.Bf16, 13, 13, 8, 0.25, 5)] // the last row and column are not pooled
-    [InlineData(Precision.Bf16, 2, 2, 8, 0.5, 1)]
-    [InlineData(Precision.Bf16, 28, 28, 40, 0.25, 2)]
-    [InlineData(Precision.Bf16, 14, 11, 136, 0.5, 13)]
-    [InlineData(Precision.Tf32, 28, 28, 8, 0, 1)]
-    [InlineData(Precision.Tf32, 9, 7, 40, 0.25, 3)]
-    [InlineData(Precision.Fp32, 28, 28, 64, 0.25, 2)]
-    [InlineData(Precision.Fp32, 3, 5, 8, 0.5, 7)]
+    [InlineData(Precision.Bf16, 28, 28, 1, 8, 0, 3)]
+    [InlineData(Precision.Bf16, 13, 13, 1, 8, 0.25, 5)] // the last row and column are not pooled
+    [InlineData(Precision.Bf16, 2, 2, 1, 8, 0.5, 1)]
+    [InlineData(Precision.Bf16, 28, 28, 1, 40, 0.25, 2)]
+    [InlineData(Precision.Bf16, 14, 11, 1, 136, 0.5, 13)]
+    [InlineData(Precision.Bf16, 14, 14, 64, 64, 0.25, 3)]
+    [InlineData(Precision.Bf16, 9, 12, 40, 72, 0.5, 7)] // the second block's outputs end in its first group
+    [InlineData(Precision.Bf16, 3, 3, 24, 256, 0.25, 2)]
+    [InlineData(Precision.Tf32, 28, 28, 1, 8, 0, 1)]
+    [InlineData(Precision.Tf32, 9, 7, 8, 40, 0.25, 3)]
+    [InlineData(Precision.Fp32, 28, 28, 1, 64, 0.25, 2)]
+    [InlineData(Precision.Fp32, 3, 5, 24, 72, 0.5, 7)]
     public void What_is_greatest_of_u_is_kept(
-        Precision precision, int height, int width, int channels, double rate, int n) => DeviceLab.Run(precision, lab =>
+        Precision precision, int height, int width, int inputs, int channels, double rate, int n) => DeviceLab.Run(precision, lab =>
     {
         const int Taps = 9;
         ConvPlan plan = new(
-            new("conv", 1, channels, 3, 1, Bias: true), Norm: null, new("pool", 2), Dropout: null, DropoutIndex: 0, new(1, height, width));
+            new("conv", inputs, channels, 3, 1, Bias: true), Norm: null, new("pool", 2), Dropout: null, DropoutIndex: 0,
+            new(inputs, height, width));
         CudaSession session = lab.Session;
         int bytes = (int)session.ActivationType;
-        TileRoom room = new(session.Multiprocessors, session.SharedMemory);
-        TileShape shape = TileShape.Forward(plan, n, room, bytes), windows = TileShape.First(plan, shape.Slots);
+
+        // The widest blocks that a GPU with as much shared memory would run.
+        TileShape shape = Enumerable.Range(1, 200)
+            .Select(multiprocessors => TileShape.Forward(plan, n, new TileRoom(multiprocessors, session.SharedMemory), bytes))
+            .MaxBy(shape => shape.WidthOfBlock);
+        Assert.Equal(precision == Precision.Bf16 && inputs > 1 ? 64 : 32, shape.WidthOfBlock);
+        TileShape? windows = inputs == 1 ? TileShape.First(plan, shape.Slots) : null;
         Batch batch = shape.Tiled(n);
 
-        // One tap sees a pixel alone: y is that pixel times the channel's weight, and no number where any tap sees none.
-        StageOrder order = new(channels, Taps, 1, bytes);
+        // One tap sees a pixel's first channel alone: y is that times the channel's weight, and no number where any tap sees none.
+        StageOrder order = new(channels, Taps, inputs, bytes);
         float[] weights = new float[order.Size], x = new float[n * height * width];
         Random random = new(n);
         for (int c = 0; c < channels; c++)
@@ -52,19 +61,22 @@ public class PoolingTests
 
         for (int i = 0; i < x.Length; i++)
         {
-            x[i] = i % 97 == 50 ? float.NaN : i % 29 == 3 ? (random.Next(2) == 0 ? Large : -Large) : random.Next(-4, 4) / 4f;
+            float sign = inputs == 1 && random.Next(2) == 0 ? -1 : 1; // a layer before has no activation below 0
+            x[i] = i % 97 == 50 ? float.NaN : i % 29 == 3 ? sign * Large : sign * random.Next(5) / 4;
         }
 
         Dropout dropout = Dropout.Of(new DropoutLayer("drop", rate), index: 1, Seed);
         float[] gamma = [.. Enumerable.Range(0, channels).Select(c => Gamma[c % Gamma.Length])];
+        float[] before = [.. x.SelectMany(value => Enumerable.Range(0, inputs).Select(c => c == 0 ? value : -1))];
+        nint images = lab.Upload(before).Address;
         DeviceTensor y = lab.Empty((long)x.Length * channels), pooled = lab.Empty((long)n * (height / 2) * (width / 2) * channels);
         session.LaunchLayer(
-            $"conv_forward_{shape.WidthOfBlock}", batch.Grid(room.Multiprocessors * shape.BlocksAtOnce, shape.Groups),
-            shape.SharedBytes + windows.InputBytes(bytes),
+            $"conv_forward_{shape.WidthOfBlock}", batch.Grid(session.Multiprocessors * shape.BlocksAtOnce, shape.Groups),
+            shape.SharedBytes + (windows?.InputBytes(bytes) ?? 0),
             new ConvForward(
-                batch, shape, default, lab.Upload(weights).Address, y.Address, pooled.Address,
-                lab.State(n, epoch: Epoch).Address, dropout, lab.Upload(gamma, DeviceType.F32).Address, default, default,
-                new FirstInput(windows, lab.Upload(x).Address), FirstW: 0),
+                batch, shape, new PreviousLayer(windows is null ? images : 0, default, 1, 0), lab.Upload(weights).Address, y.Address,
+                pooled.Address, lab.State(n, epoch: Epoch).Address, dropout, lab.Upload(gamma, DeviceType.F32).Address, default, default,
+                windows is { } first ? new FirstInput(first, images) : default, FirstW: 0),
             overlapped: false);
 
         float[] made = lab.Download(y);
@@ -105,8 +117,8 @@ public class PoolingTests
         float Kept(int i)
         {
             int window = i / channels, channel = i % channels, across = width / 2, down = height / 2;
-            int row = (window / across / down * height) + (window / across % down * 2), first = (row * width) + (window % across * 2);
-            float[] of = [.. new[] { 0, 1, width, width + 1 }.Select(d => made[((first + d) * channels) + channel])];
+            int row = (window / across / down * height) + (window / across % down * 2), pixel = (row * width) + (window % across * 2);
+            float[] of = [.. new[] { 0, 1, width, width + 1 }.Select(d => made[((pixel + d) * channels) + channel])];
             return of.Any(float.IsNaN) ? float.NaN : gamma[channel] < 0 ? of.Min() : of.Max();
         }
     });

@@ -25,7 +25,10 @@ internal readonly record struct StageOrder(int Rows, int Taps, int Columns, int 
     private int Side => (int)Math.Sqrt(Taps);
 
     /// <summary>Elements in all; those that no weight has are zero.</summary>
-    public int Size => Columns == 1 ? Windows.Size : (Rows + GroupRows - 1) / GroupRows * Chunks * Taps * GroupRows * OfChunk;
+    public int Size => Columns == 1 ? Windows.Size : Groups * GroupRows * Chunks * Taps * OfChunk;
+
+    /// <summary>Pairs of them, if there is more than one: a block of 64 outputs reads two.</summary>
+    private int Groups => Rows <= GroupRows ? 1 : (Rows + 2 * GroupRows - 1) / (2 * GroupRows) * 2;
 
     /// <summary>Place of a weight.</summary>
     /// <param name="row">Channel that the convolution gives.</param>
