@@ -37,9 +37,9 @@ template <typename T> DEVICE_INLINE T *device_pointer(unsigned long long address
 // Dynamic shared memory of a block of a kernel, in elements of two bytes.
 #define SHARED_MEMORY(kernel, ...) PUBLISH(kernel##_shared_bytes, 2 * (__VA_ARGS__))
 
-// A product's lower and upper half.
-DEVICE_INLINE void multiply_wide(unsigned a, unsigned b, unsigned &low, unsigned &high) {
-    asm("{ .reg .b64 product; mul.wide.u32 product, %2, %3; mov.b64 {%0, %1}, product; }" : "=r"(low), "=r"(high) : "r"(a), "r"(b));
+// The lower and upper half of the product with a number that is part of the instruction.
+template <unsigned By> DEVICE_INLINE void multiply_wide(unsigned a, unsigned &low, unsigned &high) {
+    asm("{ .reg .b64 product; mul.wide.u32 product, %2, %3; mov.b64 {%0, %1}, product; }" : "=r"(low), "=r"(high) : "r"(a), "n"(By));
 }
 
 // Counts on, after `most` from 0 again; what the counter was before. No two threads get the same. What the thread wrote, or saw written
@@ -53,8 +53,8 @@ DEVICE_INLINE unsigned count_on(unsigned *counter, unsigned most) {
 #else
 #define DEVICE_INLINE inline
 
-inline void multiply_wide(unsigned a, unsigned b, unsigned &low, unsigned &high) {
-    const unsigned long long product = (unsigned long long)a * b;
+template <unsigned By> inline void multiply_wide(unsigned a, unsigned &low, unsigned &high) {
+    const unsigned long long product = (unsigned long long)a * By;
     low = (unsigned)product, high = (unsigned)(product >> 32);
 }
 #endif

@@ -96,8 +96,8 @@ template <class Mode> struct FirstGreatest {
     }
 };
 
-// What dropout takes of the samples of a step, which depends on their rows of the dataset and on the epoch. Loaded once; not at all where
-// nothing is dropped, since a prediction need not have a dataset.
+// What dropout takes of the samples of a step: it depends on their rows of the dataset and on the epoch. Where nothing is dropped, these
+// are not loaded, since a prediction need not have a dataset.
 struct Digits {
     const int *order = nullptr;
     unsigned first = 0, rows = 0, epoch = 0;
@@ -108,7 +108,8 @@ struct Digits {
         }
     }
 
-    // Which it takes of so many elements from one on, in (H, W, C), of sample n: bits 0, 16, 1, 17, 2, 18 and so on.
+    // Which of Count elements it takes, as bits 0, 16, 1, 17, 2, 18 and so on. `element` is the first one's place in (H, W, C); both are
+    // multiples of four. For n past the last sample, those of the last one.
     template <int Count> DEVICE_INLINE unsigned dropped(const Dropout &dropout, int element, int n) const {
         unsigned words[Count], bits = 0;
         dropout.words((unsigned)element / 4, (unsigned)dataset_row(order, rows, first + (unsigned)n), epoch, words);
@@ -120,7 +121,7 @@ struct Digits {
     }
 };
 
-// y, or dropped_bits where dropout takes it.
+// y, or dropped_bits where dropout takes it; `dropped` as Digits has it.
 template <class Mode> DEVICE_INLINE Unit marked_unit(const Unit &y, unsigned dropped) {
     Unit out;
 #pragma unroll

@@ -42,8 +42,8 @@ template <class Mode, int Groups> struct ForwardOutput {
         }
     };
 
-    // Which of the channels that a lane pools dropout takes: of eight of each group of each pair, as marked_unit has them, four bits
-    // further on each.
+    // Which channels dropout takes in the windows of a lane. Of each pair and each group in it, the lane has eight channels, whose bits
+    // (of Digits) lie four further on than those before.
     DEVICE_INLINE unsigned dropped(const Convolution &c, const Window (&windows)[most_pairs]) const {
         unsigned bits = 0;
         if (c.pools && p.dropout.threshold > 0) {

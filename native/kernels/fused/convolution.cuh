@@ -151,8 +151,27 @@ DEVICE_INLINE void multiply_piece(Sums<Groups> &sums, const SeenRow &upper, cons
     }
 }
 
-// The products of some taps below each other by warpgroups, a fragment of each warp at a time. seen: where the lane's rows of what the
-// first tap sees begin.
+// The products of some taps below each other by warpgroups, a fragment of each warp at a time: of rows that were loaded, in so many pairs.
+template <class Mode, int Pairs, int Taps, int Groups>
+DEVICE_INLINE void multiply_rows(Sums<Groups> &sums, const SeenRow (&rows)[Taps + 1], const unsigned long long (&right)[Taps]) {
+    begin_products();
+#pragma unroll
+    for (int y = 0; y < Taps; ++y) {
+#pragma unroll
+        for (int pair = 0; pair < Pairs; ++pair) {
+            Mode::begin(sums.of[2 * pair], rows[y][pair], right[y]);
+            Mode::begin(sums.of[2 * pair + 1], rows[y + 1][pair], right[y]);
+        }
+    }
+    end_products();
+#pragma unroll
+    for (int m = 0; m < most_fragments; ++m) {
+        settle(sums.of[m]);
+    }
+}
+
+// seen: where the lane's rows of what the first tap sees begin. Between the beginning and the end of products is no branch, at which the
+// assembler would wait.
 template <class Mode, int Taps, int Groups>
 DEVICE_INLINE void multiply_by_warpgroups(Sums<Groups> &sums, const unsigned (&seen)[most_pairs], unsigned row_bytes, int pairs,
                                           unsigned weights) {
@@ -162,22 +181,15 @@ DEVICE_INLINE void multiply_by_warpgroups(Sums<Groups> &sums, const unsigned (&s
     for (SeenRow &row : rows) {
         load_row(row, next, row_bytes);
     }
-    begin_products();
+    unsigned long long right[Taps];
 #pragma unroll
-    for (int pair = 0; pair < most_pairs; ++pair) {
-        if (pair == 0 || pairs > 1) {
-#pragma unroll
-            for (int y = 0; y < Taps; ++y) {
-                const unsigned long long right = right_factor(weights + y * Groups * piece_bytes, 128, 256);
-                Mode::begin(sums.of[2 * pair], rows[y][pair], right);
-                Mode::begin(sums.of[2 * pair + 1], rows[y + 1][pair], right);
-            }
-        }
+    for (int y = 0; y < Taps; ++y) {
+        right[y] = right_factor(weights + y * Groups * piece_bytes, 128, 256);
     }
-    end_products();
-#pragma unroll
-    for (int m = 0; m < most_fragments; ++m) {
-        settle(sums.of[m]);
+    if (pairs > 1) {
+        multiply_rows<Mode, 2>(sums, rows, right);
+    } else {
+        multiply_rows<Mode, 1>(sums, rows, right);
     }
 }
 

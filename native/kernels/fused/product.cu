@@ -57,13 +57,12 @@ template <typename Mode, bool Left, int Width, int Pairs> struct ProductFactor {
             to = thread ^ (turned ? along & 3 : across >> 2 & 7);
             at = first * 4 + (turned ? t * 8 + (spread(g) ^ t) : ((4 * spread(r) + next_across) * 4 + next_along) ^ spread(r));
         }
-        to = 16 * to, at = stages + 16 * at;
+        to = stages + 16 * to, at = stages + 16 * at;
         across += tile, along += part * of_stage;
         left_across = count - across, left_along = sum - along;
         from = static_cast<const Element *>(matrix) + (turned ? (long long)along * count + across : (long long)across * sum + along);
         pitch = turned ? at_once : at_once * sum;
         ahead = turned ? of_stage * count : of_stage;
-        to += stages;
     }
 
     // The next stage.
@@ -176,12 +175,12 @@ template <typename Mode> DEVICE_INLINE void product(const Product &p) {
     }
 
     float sums[2][8][4] = {};
-    // Two steps to a stage. What one multiplies is loaded while the one before multiplies, but by warpgroups.
+    // Two steps to a stage. What one multiplies is loaded while the one before multiplies, except by warpgroups, which wait.
     const bool by_warpgroups = bf16 && Mode::by_warpgroups();
-    const unsigned steps = 2 * (unsigned)count, rounds = by_warpgroups ? steps : steps + 1;
+    const unsigned steps = 2 * (unsigned)count;
     unsigned a[2][4] = {}, b[4][4] = {};
 #pragma unroll 1
-    for (unsigned step = 0; step < rounds; ++step) {
+    for (unsigned step = 0; step <= steps; ++step) {
         unsigned rows[2][4], columns[4][4];
         round_words<Mode>(rows, a);
         round_words<Mode>(columns, b);
@@ -201,12 +200,13 @@ template <typename Mode> DEVICE_INLINE void product(const Product &p) {
             if constexpr (bf16) {
                 if (by_warpgroups) {
                     right.multiply(sums, a, s % product_stages, step % 2);
-                    continue;
                 }
             }
-            right.load(b, s % product_stages, step % 2);
+            if (!by_warpgroups) {
+                right.load(b, s % product_stages, step % 2);
+            }
         }
-        if (step == 0) {
+        if (step == 0 || by_warpgroups) {
             continue;
         }
         Mode::with_products([&](auto how) __attribute__((always_inline)) {

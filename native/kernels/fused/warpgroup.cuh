@@ -60,10 +60,12 @@ PRODUCT_OF_32(begin_bf16, BF16_PRODUCT, ", 0")
 PRODUCT_OF_64(begin_bf16, BF16_PRODUCT, ", 0")
 PRODUCT_OF_32(begin_tf32, TF32_PRODUCT, "")
 PRODUCT_OF_64(begin_tf32, TF32_PRODUCT, "")
-PRODUCT_OF_64(begin_bf16_turned, BF16_PRODUCT, ", 1") // where sixteen bytes are eight columns
 
-// Where sixteen bytes are eight columns. The right factor lies so many bytes further on: they are added to half of its bits, since the
-// assembler would need two additions for all of them.
+// Where sixteen bytes are eight columns.
+PRODUCT_OF_64(begin_bf16_turned, BF16_PRODUCT, ", 1")
+
+// The same of 32 columns. The right factor lies so many bytes further on: they are added to half of its bits, since the assembler would
+// need two additions for all of them.
 DEVICE_INLINE void begin_bf16_turned(float (&d)[4][4], const unsigned (&a)[4], unsigned long long b, unsigned bytes) {
     asm volatile(ON_HOPPER "{.reg .b32 low; .reg .b32 high; .reg .b64 there; mov.b64 {low, high}, %20; add.u32 low, low, %21; "
                            "mov.b64 there, {low, high}; " PRODUCT(32, BF16_PRODUCT, "there", ", 1") "}"
