@@ -65,10 +65,10 @@ public class LaunchTests
         caller.Synchronize(); // it would say that a kernel has failed
     }
 
-    /// <summary>Of a training step and of a prediction; docs/many-machines.md reckons with the first.</summary>
+    /// <summary>Of a training step and of a prediction; docs/many-machines.md reckons with the fused step of `improved`.</summary>
     [Theory]
     [InlineData("improved", nameof(CudaKernels.Layered), 39, 17)]
-    [InlineData("improved", nameof(CudaKernels.Fused), 25, 6)]
+    [InlineData("improved", nameof(CudaKernels.Fused), 24, 6)]
     [InlineData("simple", nameof(CudaKernels.Fused), 17, 5)]
     [InlineData("mlp", nameof(CudaKernels.Fused), 13, 5)]
     public unsafe void A_step_is_so_many_launches(string model, string kernels, int training, int prediction)
