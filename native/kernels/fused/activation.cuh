@@ -108,8 +108,8 @@ struct Digits {
         }
     }
 
-    // Which of Count elements it takes, as bits 0, 16, 1, 17, 2, 18 and so on. `element` is the first one's place in (H, W, C); both are
-    // multiples of four. For n past the last sample, those of the last one.
+    // Which of Count elements of sample n it takes: their bits, in order, are 0, 16, 1, 17, 2, 18 and so on. `element` is the place of the
+    // first one in (H, W, C). It is a multiple of four, and so is Count. An n past the last sample stands for the last one.
     template <int Count> DEVICE_INLINE unsigned dropped(const Dropout &dropout, int element, int n) const {
         unsigned words[Count], bits = 0;
         dropout.words((unsigned)element / 4, (unsigned)dataset_row(order, rows, first + (unsigned)n), epoch, words);

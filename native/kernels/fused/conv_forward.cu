@@ -42,8 +42,8 @@ template <class Mode, int Groups> struct ForwardOutput {
         }
     };
 
-    // Which channels dropout takes in the windows of a lane. Of each pair and each group in it, the lane has eight channels, whose bits
-    // (of Digits) lie four further on than those before.
+    // Which channels dropout takes in the windows of a lane. The lane has eight channels of each group of a pair: the first ones have the
+    // bits that Digits gives them, and each next eight have theirs four bits further on.
     DEVICE_INLINE unsigned dropped(const Convolution &c, const Window (&windows)[most_pairs]) const {
         unsigned bits = 0;
         if (c.pools && p.dropout.threshold > 0) {

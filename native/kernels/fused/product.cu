@@ -25,15 +25,15 @@ struct alignas(8) Pair {
 //
 // In bf16 these are blocks of eight by eight, of which ldmatrix and wgmma read rows or columns. In f32, ldmatrix cannot turn; so a lane
 // loads four neighbours at once, which then are in four blocks of eight: block k has the k-th of every four. Of which four, is in the order
-// of `spread`, so that four lanes have neighbours in the product. Among eight units of a line, some are exchanged.
+// of `spread`, so that four lanes have neighbours in the product. Eight units in a line of banks lie in another order.
 template <typename Mode, bool Left, int Width, int Pairs> struct ProductFactor {
     using Element = typename Mode::Element;
     static constexpr int of_unit = Mode::of_unit, of_stage = 4 * of_unit, at_once = 32, stage_bytes = 64 * Width;
     static constexpr unsigned bytes_at_once = 64 * at_once, block_bytes = 128;
     static constexpr bool bf16 = of_unit == 8;
 
-    const Element *from; // what the thread copies next
-    int pitch, ahead;
+    const Element *from;         // what the thread copies next
+    int pitch, ahead;            // elements, which an int holds: no layer has 2^26 inputs or outputs, and no batch so many samples
     int left_across, left_along; // of the matrix, from what the thread copies on
     unsigned stages, to, at;     // in bytes of shared memory
     bool turned;
@@ -112,7 +112,7 @@ template <typename Mode, bool Left, int Width, int Pairs> struct ProductFactor {
         }
     }
 
-    // As the right factor, where four warps multiply together: each has sixteen rows of a product.
+    // Of the right factor: adds the products of a step, which four warps make together. Each warp has sixteen rows of either product.
     DEVICE_INLINE void multiply(float (&sums)[2][2 * Pairs][4], const unsigned (&rows)[2][4], unsigned slot, unsigned step) const {
         const unsigned begin = SHARED_ADDRESS(dynamic_shared_memory) + stages + slot * stage_bytes;
         const unsigned long long columns = right_factor(begin + 2 * block_bytes * step, block_bytes, 4 * block_bytes);
